@@ -36,6 +36,7 @@ from infra.company import Company, duration
 
 ENTITY, TILE, NIGHT_NUMBER = "entity", "tile", "night_number"
 SECOND_MICROS = 1_000_000
+TILE_DIGITS = 6
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "==": op.eq,
     "!=": op.ne,
@@ -209,9 +210,10 @@ def _merge(measure: Measure, t: Table, name: str, inside: BooleanValue) -> dict[
         case "since":
             return {f"{name}__at": t[f"{part}__at"].max(where=inside)}
         case _:
-            # Keys begin with the time, so the newest tile that has one holds the greatest.
-            given = inside & t[f"{part}__key"].notnull()
-            return {f"{name}__value": t[f"{part}__value"].argmax(t.tile, where=given)}
+            # Keys begin with the time, so the newest tile with a value has the last one. The greatest text is found
+            # in one pass, where argmax would sort.
+            stamped = t.tile.cast("string").lpad(TILE_DIGITS, "0") + t[f"{part}__value"].cast("string")
+            return {f"{name}__value": stamped.max(where=inside).substr(TILE_DIGITS)}
 
 
 def _distincts(group: Group, t: Table) -> Iterator[tuple[str, Table]]:

@@ -16,9 +16,9 @@ import pyarrow as pa
 from ibis.expr.types import IntegerColumn, Table, TimestampColumn, Value
 
 from infra.errors import Rejected
-from infra.settings import EngineName
 from infra.java import OLDEST_JAVA
 from infra.java import java_home as java_home
+from infra.settings import EngineName
 from infra.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -116,7 +116,6 @@ class DuckDBEngine:
         self._moment = _builtin("make_timestamptz", "int64", "timestamp('UTC')")
 
     def table(self, name: str, files: list[str], schema: pa.Schema, base: str) -> Table:
-        """Name the Parquet files of one Delta table."""
         if not files:
             return self.memtable(name, schema.empty_table())
         paths = ", ".join(_quoted(file) for file in files)
@@ -140,19 +139,15 @@ class DuckDBEngine:
         return self._ibis.table(name)
 
     def to_arrow(self, expr: Table) -> pa.Table:
-        """Compute an expression."""
         return _in_utc(self._raw.sql(self._ibis.compile(expr)).to_arrow_table(), expr)
 
     def micros(self, time: Value) -> IntegerColumn:
-        """Return a time as int64 microseconds since 1970."""
         return self._micros(time)
 
     def moment(self, micros: Value) -> TimestampColumn:
-        """Return int64 microseconds since 1970 as a time."""
         return self._moment(micros)
 
     def close(self) -> None:
-        """Close the connection."""
         self._raw.close()
 
 
@@ -168,7 +163,6 @@ class SparkEngine:
         self._moment = _builtin("timestamp_micros", "int64", "timestamp('UTC')")
 
     def table(self, name: str, files: list[str], schema: pa.Schema, base: str) -> Table:
-        """Name the Parquet files of one Delta table."""
         if not files:
             return self.memtable(name, schema.empty_table())
         from pyspark.sql.pandas.types import from_arrow_schema
@@ -178,7 +172,6 @@ class SparkEngine:
         return self._ibis.table(name)
 
     def memtable(self, name: str, rows: pa.Table) -> Table:
-        """Name a small Arrow table."""
         self._spark.createDataFrame(rows).createOrReplaceTempView(name)
         return self._ibis.table(name)
 
@@ -188,15 +181,12 @@ class SparkEngine:
         return self._ibis.table(name)
 
     def to_arrow(self, expr: Table) -> pa.Table:
-        """Compute an expression."""
         return _in_utc(self._frame(expr).toArrow(), expr)
 
     def micros(self, time: Value) -> IntegerColumn:
-        """Return a time as int64 microseconds since 1970."""
         return self._micros(time)
 
     def moment(self, micros: Value) -> TimestampColumn:
-        """Return int64 microseconds since 1970 as a time."""
         return self._moment(micros)
 
     def close(self) -> None:
@@ -217,12 +207,9 @@ def open_engine(ws: Workspace, name: EngineName | None = None) -> Iterator[Engin
     Raises
     ------
     Rejected
-        There is no engine of that name, or no Java for Spark.
+        Spark was asked for and there is no Java.
     """
-    name = name or ws.settings.engine
-    if name not in ENGINES:
-        raise Rejected("engine", " or ".join(ENGINES), repr(name))
-    engine = ENGINES[name](ws)
+    engine = ENGINES[name or ws.settings.engine](ws)
     try:
         yield engine
     finally:
@@ -233,10 +220,11 @@ def open_engine(ws: Workspace, name: EngineName | None = None) -> Iterator[Engin
 def _builtin(function: str, takes: str, gives: str) -> Callable[[Value], Any]:
     """Return an SQL function of an engine as a function over Ibis values."""
 
-    def call(value):  # type: ignore[no-untyped-def]
+    def call(value):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
         ...
 
-    return ibis.udf.scalar.builtin(call, name=function, signature=((takes,), gives))
+    made: Callable[[Value], Any] = ibis.udf.scalar.builtin(call, name=function, signature=((takes,), gives))
+    return made
 
 
 def duckdb_micros(time: Value) -> IntegerColumn:

@@ -70,7 +70,8 @@ def feed(settings: WorldSettings, versions: Versions) -> Feed:
         }
     )
     spoils = ({"tier": "diamond"}, {"changed_at": "31/31/2026"}, {"lang": "Klingon"})
-    return Feed("crm", "crm/customers-{night}.csv", "change_id", "changed_at", rows, spoils, _revise)
+    path, full = "crm/customers-{night}.csv", start_us(settings) + 4 * HOUR
+    return Feed("crm", path, "change_id", "changed_at", rows, spoils, _revise, prompt_until=full)
 
 
 def _joined_at(settings: WorldSettings, people: Population, rng: Generator) -> Ints:

@@ -41,6 +41,8 @@ class Feed:
         Whether rows can be withdrawn, by ``deleted``.
     latest
         Most days that a late row takes.
+    prompt_until
+        Moment before which no row is late: the first full export comes whole.
     """
 
     source: str
@@ -52,6 +54,7 @@ class Feed:
     revise: Revise | None = None
     retracts: bool = False
     latest: float = 5.0
+    prompt_until: int = 0
 
 
 def deliver(feed: Feed, settings: WorldSettings) -> pd.DataFrame:
@@ -73,7 +76,7 @@ def night_of(exported: pd.Series, settings: WorldSettings) -> Ints:
 def _exported(feed: Feed, settings: WorldSettings, rng: Generator) -> Ints:
     n = len(feed.rows)
     lag = rng.exponential(8 * MINUTE, n) + MINUTE
-    late = rng.random(n) < settings.late_share
+    late = (rng.random(n) < settings.late_share) & (feed.rows[feed.time].to_numpy() >= feed.prompt_until)
     return whole(feed.rows[feed.time].to_numpy() + lag + late * rng.uniform(1, feed.latest, n) * DAY)
 
 

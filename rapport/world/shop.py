@@ -1,5 +1,6 @@
 """The shop's feed: order lines, refunds and changes of plan. Lapsed customers order nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +47,11 @@ def feed(settings: WorldSettings, people: Population, states: States, orders: Or
     rows.insert(0, "line_id", numbered("L", np.arange(len(rows))))
     rows.insert(2, "customer_no", numbered("C", customer, 6))
     rows.insert(7, "currency", words(CURRENCIES, people.region[customer]))
-    spoils = ({"type": "order", "amount_minor": -1_999}, {"ordered_at": "2026-13-40T25:61:00Z"}, {"type": "barter"})
+    spoils: tuple[Mapping[str, str | float], ...] = (
+        {"type": "order", "amount_minor": -1_999},
+        {"ordered_at": "2026-13-40T25:61:00Z"},
+        {"type": "barter"},
+    )
     initial = numbered("C", people.initial, 6)
     path = "shop/orders-{night}.csv"
     return Feed("shop", path, "line_id", "ordered_at", rows, spoils, lambda some, dice: _revise(some, initial, dice))

@@ -1,0 +1,210 @@
+"""The command line: each command opens the company's workspace and calls the one function that does it.
+
+Heavy imports stand inside the commands, so that ``rapport --help`` answers at once. A fault is one sentence on stderr.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from infra.errors import RapportError, Rejected, Transient
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from infra.workspace import Workspace
+
+# Those of sysexits.h where it has one; 2 is what command lines say to bad input.
+REJECTED, TERMINAL, TRANSIENT, INTERRUPTED = 2, 70, 75, 130
+
+app = typer.Typer(
+    name="rapport",
+    help="A feature store and model-training platform for AI customer service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+CompanyFile = Annotated[
+    Path | None,
+    typer.Option("--company", metavar="FILE", help="Company file; else RAPPORT_COMPANY, else the simulated company."),
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 2 bad input, 70 broken, 75 try again, 130 interrupted."""
+    try:
+        app(args=list(arguments) if arguments is not None else None)
+    except RapportError as error:
+        typer.echo(f"rapport: {error}", err=True)
+        sys.exit(REJECTED if isinstance(error, Rejected) else TRANSIENT if isinstance(error, Transient) else TERMINAL)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
+
+
+@app.command()
+def nightly(
+    company: CompanyFile = None,
+    night: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Night; else the last of the data.")] = None,
+) -> None:
+    """Run the nightly ring, from sources to models."""
+    from infra.clock import parse_night, refuse_open_night
+    from rapport.night import run_night
+
+    ws, console = open_company(company), screen()
+    wanted = parse_night(night) if night else None
+    simulate(ws, console)
+    if wanted is None:
+        from validation.arrivals import last_night
+
+        wanted = last_night(ws)
+    refuse_open_night(wanted, ws.clock)
+    console.print(
+        f"{ws.company.title}: night {wanted}, features by {ws.settings.engine}, state in {ws.root}", soft_wrap=True
+    )
+    code = run_night(ws, wanted, console)
+    show(ws, console)
+    raise typer.Exit(code)
+
+
+@app.command()
+def backfill(first: str, last: str, company: CompanyFile = None) -> None:
+    """Run nights FIRST to LAST again, in order.
+
+    Airflow's back-fill does it; a night is YYYY-MM-DD.
+    """
+    from infra.clock import parse_night, refuse_open_night
+    from rapport import night
+
+    ws, console = open_company(company), screen()
+    start, end = parse_night(first), parse_night(last)
+    if end < start:
+        raise Rejected("LAST", f"a night from {start} on", str(end))
+    refuse_open_night(end, ws.clock)
+    simulate(ws, console)
+    raise typer.Exit(night.backfill(ws, start, end, console))
+
+
+@app.command()
+def up(company: CompanyFile = None) -> None:
+    """Start the local stack; Ctrl-C stops all of it.
+
+    Airflow, MLflow and the online service; their addresses are printed.
+    """
+    from rapport import stack
+
+    ws, console = open_company(company), screen()
+    simulate(ws, console)
+    raise typer.Exit(stack.up(ws, console))
+
+
+@app.command()
+def status(
+    company: CompanyFile = None, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
+) -> None:
+    """Show the ring at a glance."""
+    ws = open_company(company)
+    if as_json:
+        import json
+
+        from rapport.status import glance
+
+        typer.echo(json.dumps(glance(ws), indent=2))
+    else:
+        show(ws, screen())
+
+
+@app.command()
+def lookup(customer: str, company: CompanyFile = None) -> None:
+    """Show the online features of CUSTOMER with their ages."""
+    from rapport.status import lookup_table
+    from serving.lookup import lookup as read
+
+    rows = read(open_company(company), customer)
+    screen().print(lookup_table(customer, rows))
+
+
+@app.command()
+def serve(
+    company: CompanyFile = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; else RAPPORT_SERVE_PORT.")] = None,
+) -> None:
+    """Serve features and scores over HTTP."""
+    from serving.app import serve as run
+
+    ws = open_company(company)
+    run(ws, port or ws.settings.serve_port)
+
+
+@app.command()
+def rows() -> None:
+    """Show which requirement is shown by which test.
+
+    It comes from the last run of all tests.
+    """
+    from infra.settings import Settings
+    from rapport.rows import read_rows, rows_table
+
+    screen().print(rows_table(read_rows(Settings().home)))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def airflow(context: typer.Context, company: CompanyFile = None) -> None:
+    """Run a command of the company's Airflow.
+
+    Such as: rapport airflow dags list-runs nightly
+    """
+    from rapport.stack import passthrough
+
+    passthrough(open_company(company), context.args)
+
+
+def open_company(company: Path | None) -> "Workspace":
+    """Open the workspace of a company file, else of the one that the settings name.
+
+    Raises
+    ------
+    Rejected
+        A setting or the company file is wrong.
+    """
+    from pydantic import ValidationError
+
+    from infra.settings import Settings
+    from infra.workspace import open_workspace
+
+    try:
+        settings = Settings(company=company) if company else Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(["RAPPORT", *(str(part).upper() for part in first["loc"])])
+        raise Rejected(name, f"a valid setting ({first['msg']})", repr(first["input"])) from None
+    return open_workspace(settings)
+
+
+def simulate(ws: "Workspace", console: "Console") -> None:
+    """Let the outside world of a simulated company happen, if it has not yet."""
+    if ws.company.world is None:
+        return
+    from rapport.world import ensure
+
+    with console.status("simulating the company") as shown:
+        ensure(ws, shown.update)
+
+
+def show(ws: "Workspace", console: "Console") -> None:
+    """Print the ring at a glance."""
+    from rapport.status import glance, tables
+
+    for table in tables(glance(ws)):
+        console.print(table)
+
+
+def screen() -> "Console":
+    """Return the console of this process."""
+    from rich.console import Console
+
+    return Console()

@@ -1,0 +1,94 @@
+"""The OpenAPI page of the service, made of the forms in ``serving.schema`` so that it cannot say something else."""
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from serving.schema import (
+    MAX_BODY_BYTES,
+    FaultResponse,
+    FeaturesRequest,
+    FeaturesResponse,
+    Health,
+    Ready,
+    ScoreRequest,
+    ScoreResponse,
+)
+
+FORMS = (FeaturesRequest, FeaturesResponse, ScoreRequest, ScoreResponse, Health, Ready, FaultResponse)
+FAULTS = {
+    "400": "The body is no JSON object.",
+    "404": "A feature, view, feature service, entity or model does not exist.",
+    "413": f"The body has more than {MAX_BODY_BYTES} bytes.",
+    "422": "The body is not in the form asked for.",
+    "500": "The online store holds something that is no feature.",
+    "503": "The service is still loading, or the online store does not answer.",
+}
+
+
+def openapi() -> dict[str, Any]:
+    """Return the OpenAPI 3.1 description of every path."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Rapport online service",
+            "version": "1",
+            "description": "Features of entities and scores of the champion models, with the age of every value.",
+        },
+        "paths": {
+            "/get-online-features": {
+                "post": _post("Features of entities, in Feast's form.", FeaturesRequest, FeaturesResponse)
+            },
+            "/v1/score/{model}": {
+                "post": _post("Scores of entities by a champion model.", ScoreRequest, ScoreResponse)
+                | {"parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]}
+            },
+            "/health": {"get": _get("Whether the process lives.", {"200": _answer("It does.", Health)})},
+            "/ready": {
+                "get": _get(
+                    "What is served, and why not.",
+                    {"200": _answer("Everything is served.", Ready), "503": _answer("Something is not.", Ready)},
+                )
+            },
+            "/openapi.json": {
+                "get": _get(
+                    "This page.",
+                    {
+                        "200": {
+                            "description": "OpenAPI 3.1.",
+                            "content": {"application/json": {"schema": {"type": "object"}}},
+                        }
+                    },
+                )
+            },
+        },
+        "components": {"schemas": _schemas()},
+    }
+
+
+def _schemas() -> dict[str, Any]:
+    adapters = [(form.__name__, "validation", TypeAdapter(form)) for form in FORMS]
+    _, definitions = TypeAdapter.json_schemas(adapters, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    schemas: dict[str, Any] = definitions["$defs"]
+    return schemas
+
+
+def _post(summary: str, takes: type, gives: type) -> dict[str, Any]:
+    faults = {status: _answer(text, FaultResponse) for status, text in FAULTS.items()}
+    return {
+        "summary": summary,
+        "requestBody": {"required": True, "content": _content(takes)},
+        "responses": {"200": _answer("The answer.", gives), **faults},
+    }
+
+
+def _get(summary: str, responses: dict[str, Any]) -> dict[str, Any]:
+    return {"summary": summary, "responses": responses}
+
+
+def _answer(description: str, form: type) -> dict[str, Any]:
+    return {"description": description, "content": _content(form)}
+
+
+def _content(form: type) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{form.__name__}"}}}

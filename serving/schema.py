@@ -1,0 +1,148 @@
+"""The forms of what the service takes and gives; requests are checked against them and OpenAPI is made of them.
+
+The feature request and response are those of Feast's feature server (0.67).
+"""
+
+from typing import Annotated, NotRequired
+
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
+
+MAX_BODY_BYTES = 1_000_000
+MAX_ENTITIES = 1000
+MAX_FEATURES = 500
+MAX_NAME = 256
+
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
+Ids = Annotated[list[Name], Field(min_length=1, max_length=MAX_ENTITIES)]
+Entities = Annotated[dict[Name, Ids], Field(min_length=1, max_length=16)]
+Plain = str | int | float | bool | None
+
+
+class Body(BaseModel):
+    """A request: nothing is converted, and a key that nothing reads is refused."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class FeaturesRequest(Body):
+    """Features of entities, by reference or by the name of a feature service (a model)."""
+
+    entities: Entities = Field(description="join key to values, all lists of one length, e.g. customer_id")
+    feature_service: Name | None = Field(None, description="a model: the features that it reads")
+    features: list[Name] = Field(
+        [], max_length=MAX_FEATURES, description="<view or group>:<feature>; a group is its current version"
+    )
+    full_feature_names: bool = Field(False, description="answer <view>__<feature> instead of <feature>")
+    include_feature_view_version_metadata: bool = Field(False, description="list the views that were read")
+
+
+class ScoreRequest(Body):
+    """Entities to score: one as ``entity``, or many under the join key of the model."""
+
+    entity: Name | None = Field(None, description="one id")
+    entities: Entities | None = Field(None, description="the model's join key to ids")
+
+
+class Vector(TypedDict):
+    """One column: a value, its status and its event time per entity, in the order of the request."""
+
+    values: list[Plain]
+    statuses: list[str]
+    event_timestamps: list[str]
+
+
+class ViewName(TypedDict):
+    """A view that was read."""
+
+    name: str
+
+
+class Metadata(TypedDict):
+    """The names of the columns: the join keys first, then the features in the order of the request."""
+
+    feature_names: list[str]
+    feature_view_metadata: NotRequired[list[ViewName]]
+
+
+class FeaturesResponse(TypedDict):
+    """Feast's answer: one vector per name."""
+
+    metadata: Metadata
+    results: list[Vector]
+
+
+class FeatureValue(TypedDict):
+    """A feature as it was read; one that was never published for the entity has neither time nor age."""
+
+    value: Plain
+    event_time: str | None
+    age_seconds: float | None
+
+
+class Score(TypedDict):
+    """One entity's score: a probability, or the expected value of each action and the best one."""
+
+    entity: str
+    score: NotRequired[float]
+    action_values: NotRequired[dict[str, float]]
+    choice: NotRequired[str]
+    features: dict[str, FeatureValue]
+    missing: list[str]
+
+
+class ScoreResponse(TypedDict):
+    """The scores of a model, and which model exactly."""
+
+    model: str
+    version: str
+    digest: str
+    entity: str
+    results: list[Score]
+
+
+class Served(TypedDict):
+    """A champion that is served."""
+
+    version: str
+    digest: str
+    night: str | None
+
+
+class Online(TypedDict):
+    """The state of the online store."""
+
+    reachable: bool
+    address: str | None
+
+
+class Ready(TypedDict):
+    """What is served; ``problem`` says why the service is not ready, ``refused`` why a new champion is not served."""
+
+    ready: bool
+    problem: str | None
+    models: dict[str, Served]
+    refused: dict[str, str]
+    views: list[str]
+    online: Online
+
+
+class Health(TypedDict):
+    """The process lives."""
+
+    status: str
+
+
+class Fault(TypedDict):
+    """What was wrong; ``message`` is the whole of it in one sentence."""
+
+    message: str
+    field: NotRequired[str]
+    expected: NotRequired[str]
+    found: NotRequired[str]
+
+
+class FaultResponse(TypedDict):
+    """Every answer that is not a 200."""
+
+    error: Fault

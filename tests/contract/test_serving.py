@@ -1,0 +1,283 @@
+"""The online service against Feast itself: values that Feast wrote, answered as Feast answers, and scored."""
+
+import json
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import jsonschema  # type: ignore[import-untyped]
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from infra.online import online_store
+from serving.codec import entity_key, feature_field
+from serving.lookup import lookup
+from serving.requests import _read
+from serving.schema import MAX_BODY_BYTES, MAX_ENTITIES, FeaturesRequest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from feast.feature_server_utils import convert_response_to_dict
+
+from tests.contract.serving_stage import (
+    ALL,
+    CUTOFF,
+    ONE,
+    ORDERS,
+    STORES,
+    TICKETS,
+    Stage,
+    boosters,
+    client_of,
+    feast_store,
+    publish_models,
+    publish_views,
+    server_by_url,
+    workspace,
+)
+
+
+@pytest.fixture(scope="module", params=STORES)
+def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    home = tmp_path_factory.mktemp("home")
+    kind = str(request.param).split()[0]
+    with ExitStack() as stack:
+        url = (
+            None if kind == "embedded" else stack.enter_context(server_by_url(kind, tmp_path_factory.mktemp("server")))
+        )
+        ws = workspace(home, redis_url=url)
+        online = stack.enter_context(online_store(ws))
+        publish_views(ws)
+        publish_models(ws)
+        yield Stage(ws, online, feast_store(online, tmp_path_factory.mktemp("feast")))
+
+
+@pytest.fixture(scope="module")
+def client(stage: Stage) -> Iterator[TestClient]:
+    with client_of(stage.ws) as client:
+        yield client
+
+
+def columns(answer: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return dict(zip(answer["metadata"]["feature_names"], answer["results"], strict=True))
+
+
+def ask(client: httpx.Client, **body: Any) -> dict[str, dict[str, Any]]:
+    answer = client.post("/get-online-features", json=body)
+    assert answer.status_code == 200, answer.text
+    return columns(answer.json())
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_present_values_are_answered_as_feast_answers(stage: Stage, client: TestClient, full: bool):
+    entities = {"customer_id": ["Ä3", "A1", "A2", "A1"]}
+    theirs = stage.feast.get_online_features(
+        features=ALL, entity_rows=[{"customer_id": i} for i in entities["customer_id"]], full_feature_names=full
+    )
+    ours = ask(client, features=ALL, entities=entities, full_feature_names=full)
+    assert ours == columns(convert_response_to_dict(theirs.proto))
+    assert {name: column["values"] for name, column in ours.items()} == theirs.to_dict()
+
+
+def test_two_entities_at_once_are_answered_as_feast_answers(stage: Stage, client: TestClient):
+    refs = [f"{ORDERS}:orders__30d", f"{TICKETS}:events__7d"]
+    entities = {"customer_id": ["A1", "A2"], "ticket_id": ["A2", "Ä3"]}
+    theirs = stage.feast.get_online_features(
+        features=refs, entity_rows=[{"customer_id": "A1", "ticket_id": "A2"}, {"customer_id": "A2", "ticket_id": "Ä3"}]
+    )
+    assert ask(client, features=refs, entities=entities) == columns(convert_response_to_dict(theirs.proto))
+
+
+def test_what_is_missing_is_said_to_be(client: TestClient):
+    answer = ask(client, features=ALL, entities={"customer_id": ["nobody", "A2"]})
+    assert answer["orders__30d"] == {
+        "values": [None, -3],
+        "statuses": ["NOT_FOUND", "PRESENT"],
+        "event_timestamps": ["1970-01-01T00:00:00Z", "2026-11-19T23:59:59.999999Z"],
+    }
+    assert answer["gap"]["values"] == [None, None]
+    assert answer["gap"]["statuses"] == ["NOT_FOUND", "PRESENT"], "a published null is a true value"
+
+
+def test_a_group_is_its_current_version(client: TestClient):
+    body = {"features": ["customer_orders:orders__30d"], "entities": {"customer_id": ["A1"]}}
+    assert ask(client, **body)["orders__30d"]["values"] == [0]
+    answer = client.post("/get-online-features", json=body | {"include_feature_view_version_metadata": True}).json()
+    assert answer["metadata"]["feature_view_metadata"] == [{"name": ORDERS}]
+
+
+def test_a_model_is_a_feature_service(client: TestClient):
+    answer = ask(client, feature_service="churn", entities={"customer_id": ["A1"]}, full_feature_names=True)
+    assert list(answer) == ["customer_id", *(ref.replace(":", "__") for ref in ALL[:3])]
+
+
+def test_scores_are_the_models_own(client: TestClient):
+    answer = client.post("/v1/score/churn", json={"entities": {"customer_id": ["A1", "nobody"]}}).json()
+    raw = boosters()[0].inplace_predict(np.array([[0, 0.1 + 0.2, 1.0], [math.nan] * 3]))
+    expected = 1 / (1 + np.exp(-(0.5 * np.log(raw / (1 - raw)) - 1.0)))
+    assert [result["score"] for result in answer["results"]] == pytest.approx(expected.tolist(), rel=1e-6)
+    first, second = answer["results"]
+    assert (answer["model"], answer["version"], first["missing"], second["missing"]) == ("churn", "1", [], ALL[:3])
+    assert first["features"][ALL[1]] == {
+        "value": 0.1 + 0.2,
+        "event_time": "2026-11-20T23:59:59.999999Z",
+        "age_seconds": 7200.0,
+    }
+    assert second["features"][ALL[1]] == {"value": None, "event_time": None, "age_seconds": None}
+
+
+def test_an_unknown_category_is_no_number(client: TestClient):
+    answer = client.post("/v1/score/escalation", json={"entity": "Ä3"}).json()
+    expected = boosters()[1].predict(np.array([[2**53 + 1, 0.0, math.nan]], dtype=float))
+    assert answer["results"][0]["score"] == pytest.approx(float(expected[0]))
+
+
+def test_a_policy_gives_the_value_of_each_action_and_its_choice(client: TestClient):
+    result = client.post("/v1/score/offer", json={"entity": "A1"}).json()["results"][0]
+    assert set(result["action_values"]) == {"none", "discount"}
+    assert result["choice"] == max(result["action_values"], key=result["action_values"].get)
+    assert "score" not in result
+
+
+ASK = {"features": ALL, "entities": ONE}
+FAULTY = {
+    "no JSON": (b"{", 400, "body"),
+    "nothing": (b"", 400, "body"),
+    "no UTF-8": (b'{"entities": "\xff"}', 400, "body"),
+    "a list": (b"[]", 400, "body"),
+    "a NaN": (b'{"features": [NaN]}', 400, "body"),
+    "a key twice": (b'{"features": [], "features": []}', 400, "body"),
+    "too deep": (b"[" * 100_000, 400, "body"),
+    "a huge number": (b'{"entities": ' + b"9" * 10_000 + b"}", 400, "body"),
+    "too large": (b" " * (MAX_BODY_BYTES + 1), 413, "body"),
+    "no entities": ({"features": ALL}, 422, "entities"),
+    "entities of no key": (ASK | {"entities": {}}, 422, "entities"),
+    "entities that are a list": (ASK | {"entities": ["A1"]}, 422, "entities"),
+    "ids that are numbers": (ASK | {"entities": {"customer_id": [1]}}, 422, "entities.customer_id.0"),
+    "ids that are null": (ASK | {"entities": {"customer_id": [None]}}, 422, "entities.customer_id.0"),
+    "no ids": (ASK | {"entities": {"customer_id": []}}, 422, "entities.customer_id"),
+    "an empty id": (ASK | {"entities": {"customer_id": [""]}}, 422, "entities.customer_id.0"),
+    "half a letter": (
+        b'{"features": ["customer_orders:gap"], "entities": {"customer_id": ["\\ud800"]}}',
+        422,
+        "entities.customer_id.0",
+    ),
+    "too many ids": (ASK | {"entities": {"customer_id": ["A"] * (MAX_ENTITIES + 1)}}, 422, "entities.customer_id"),
+    "an unknown entity": (ASK | {"entities": ONE | {"shoe_id": ["1"]}}, 404, "entities"),
+    "the wrong entity": (ASK | {"entities": {"ticket_id": ["A1"]}}, 422, "entities"),
+    "lists of two lengths": (ASK | {"entities": ONE | {"ticket_id": ["A", "B"]}}, 422, "entities"),
+    "no features": ({"entities": ONE}, 422, "features"),
+    "features that are a word": ({"features": "gap", "entities": ONE}, 422, "features"),
+    "a feature that is a number": ({"features": [1], "entities": ONE}, 422, "features.0"),
+    "a feature without a view": ({"features": ["gap"], "entities": ONE}, 422, "features"),
+    "a feature twice": ({"features": [ALL[0], ALL[0]], "entities": ONE}, 422, "features"),
+    "two features of one name": (
+        {"features": ["customer_orders:gap", "ticket_progress:gap"], "entities": ONE | {"ticket_id": ["A1"]}},
+        422,
+        "features",
+    ),
+    "an unknown view": ({"features": ["shoes:gap"], "entities": ONE}, 404, "feature view"),
+    "an unknown feature": ({"features": [f"{ORDERS}:shoes"], "entities": ONE}, 404, "features"),
+    "an unknown service": ({"feature_service": "shoes", "entities": ONE}, 404, "feature_service"),
+    "a key that nothing reads": (ASK | {"full_names": True}, 422, "full_names"),
+    "a word for a boolean": (ASK | {"full_feature_names": "yes"}, 422, "full_feature_names"),
+}
+FAULTY_SCORES = {
+    "neither": ({}, 422, "entities"),
+    "both": ({"entity": "A1", "entities": ONE}, 422, "entities"),
+    "a number": ({"entity": 1}, 422, "entity"),
+    "another key": ({"entities": {"ticket_id": ["A1"]}}, 422, "entities"),
+    "too many": ({"entities": {"customer_id": ["A"] * (MAX_ENTITIES + 1)}}, 422, "entities.customer_id"),
+    "no JSON": (b"A1", 400, "body"),
+}
+
+
+def check_fault(answer: httpx.Response, status: int, field: str) -> None:
+    fault = answer.json()["error"]
+    assert (answer.status_code, fault["field"]) == (status, field), answer.text
+    assert fault["message"].startswith(f"{field}: expected {fault['expected']}")
+    assert "Traceback" not in answer.text
+    assert len(answer.text) < 1500
+
+
+def post(client: httpx.Client, path: str, body: Any) -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return client.post(path, content=content)
+
+
+@pytest.mark.parametrize("case", FAULTY)
+def test_a_faulty_feature_request_is_told_what_is_wrong(client: TestClient, case: str):
+    body, status, field = FAULTY[case]
+    check_fault(post(client, "/get-online-features", body), status, field)
+
+
+@pytest.mark.parametrize("case", FAULTY_SCORES)
+def test_a_faulty_score_request_is_told_what_is_wrong(client: TestClient, case: str):
+    body, status, field = FAULTY_SCORES[case]
+    check_fault(post(client, "/v1/score/churn", body), status, field)
+
+
+def test_an_unknown_model_is_told_which_there_are(client: TestClient):
+    answer = client.post("/v1/score/shoes", json={"entity": "A1"})
+    check_fault(answer, 404, "model")
+    assert "churn, escalation, offer" in answer.json()["error"]["expected"]
+
+
+def test_other_paths_and_methods_are_refused_in_the_same_form(client: TestClient):
+    assert client.get("/shoes").status_code == 404
+    answer = client.get("/get-online-features")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert "POST" in answer.json()["error"]["message"]
+
+
+def test_openapi_lists_every_path_and_every_answer_is_in_its_form(client: TestClient):
+    page = client.get("/openapi.json").json()
+    assert set(page["paths"]) == {route.path for route in client.app.routes}  # type: ignore[attr-defined]
+    answers = [
+        ("get", "/health", client.get("/health")),
+        ("get", "/ready", client.get("/ready")),
+        ("post", "/get-online-features", client.post("/get-online-features", json={"features": ALL, "entities": ONE})),
+        ("post", "/v1/score/{model}", client.post("/v1/score/churn", json={"entity": "nobody"})),
+        ("post", "/v1/score/{model}", client.post("/v1/score/offer", json={"entity": "A1"})),
+        *(
+            ("post", "/get-online-features", post(client, "/get-online-features", fault[0]))
+            for fault in FAULTY.values()
+        ),
+    ]
+    for method, path, answer in answers:
+        described = page["paths"][path][method]["responses"][str(answer.status_code)]
+        schema = described["content"]["application/json"]["schema"] | {"components": page["components"]}
+        jsonschema.validate(answer.json(), schema)
+
+
+def test_the_limits_are_those_of_openapi(client: TestClient):
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    body = {"features": ALL, "entities": {"customer_id": ["A"] * MAX_ENTITIES}}
+    assert schemas["FeaturesRequest"]["properties"]["entities"]["additionalProperties"]["maxItems"] == MAX_ENTITIES
+    assert client.post("/get-online-features", json=body).status_code == 200
+    assert _read(json.dumps(body).encode(), FeaturesRequest).features == ALL
+
+
+def test_lookup_gives_every_feature_with_its_age(stage: Stage):
+    found = {(row.view, row.feature): row for row in lookup(stage.ws, "A2")}
+    assert set(found) == {(ORDERS, ref.partition(":")[2]) for ref in ALL}
+    row = found[ORDERS, "orders__30d"]
+    assert (row.value, row.event_time, row.age_seconds) == (-3, CUTOFF - timedelta(days=1), 93600.0)
+    assert all(row.event_time is None for row in lookup(stage.ws, "nobody"))
+
+
+def test_a_value_that_is_no_feature_is_said_in_one_sentence(stage: Stage, client: TestClient):
+    key, name = entity_key("small", {"customer_id": ("string", "broken")}), feature_field(ORDERS, "gap")
+    raw: Any = stage.online.client()
+    raw.hset(key, mapping={f"_ts:{ORDERS}".encode(): b"", name: b"\xff\xff"})
+    answer = client.post(
+        "/get-online-features", json={"features": [f"{ORDERS}:gap"], "entities": {"customer_id": ["broken"]}}
+    )
+    raw.delete(key)
+    assert answer.status_code == 500
+    assert "publish the views again" in answer.json()["error"]["message"]

@@ -1,0 +1,30 @@
+"""A small simulated company in a folder of its own, and Airflow's environment for it."""
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from infra.settings import ROOT, Settings
+from infra.workspace import Workspace, open_workspace
+
+WORLD = {"customers": "300", "days": "40", "start": "2026-05-25", "seed": "7"}
+LAST_NIGHT = date(2026, 7, 3)
+
+
+@pytest.fixture
+def company(tmp_path: Path) -> Callable[..., Workspace]:
+    """Return a maker of workspaces on the simulated company in small, with settings of its world changed."""
+
+    def make(**world: int) -> Workspace:
+        stated = WORLD | {name: str(value) for name, value in world.items()}
+        text = (ROOT / "companies" / "simulated.toml").read_text()
+        before, rest = text.split("[world]\n", 1)
+        after = rest[rest.index("\n[[") :]
+        section = "".join(f"{name} = {value}\n" for name, value in stated.items())
+        file = tmp_path / "company.toml"
+        file.write_text(f"{before}[world]\n{section}{after}")
+        return open_workspace(Settings(company=file, home=tmp_path / "state"))
+
+    return make

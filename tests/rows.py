@@ -1,0 +1,79 @@
+"""Pytest plugin: notes which row each test shows and how it ended, and in CI turns every skip into a failure."""
+
+import os
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from infra.settings import Settings
+from rapport.rows import PASSED, write_rows
+
+IN_CI = os.environ.get("CI", "").lower() == "true"
+
+
+class RowsPlugin:
+    """The outcome of every test that carries ``@pytest.mark.row``."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.rows: dict[str, set[str]] = {}
+        self.outcomes: dict[str, str] = {}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Note the rows of each test, all of its parameters as one test."""
+        for item in items:
+            self.rows[item.nodeid] = {row for mark in item.iter_markers("row") for row in mark.args}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the worst that happened to a test over set-up, call and tear-down."""
+        if report.when == "call" or report.outcome != PASSED:
+            outcome = "xfailed" if hasattr(report, "wasxfail") else report.outcome
+            if self.outcomes.get(report.nodeid, PASSED) == PASSED:
+                self.outcomes[report.nodeid] = outcome
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the rows, if all tests ran: part of them says nothing about a row."""
+        ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if not (ended and is_whole(session.config) and self.outcomes.keys() >= self.rows.keys()):
+            return
+        found: dict[str, dict[str, str]] = defaultdict(dict)
+        for test, rows in self.rows.items():
+            for row in rows:
+                name = test.partition("[")[0]
+                if found[row].get(name, PASSED) == PASSED:
+                    found[row][name] = self.outcomes[test]
+        write_rows(self.home, found)
+
+
+def is_whole(config: pytest.Config) -> bool:
+    """Return whether nothing narrows the run."""
+    chosen = config.option
+    narrowed = [chosen.keyword, chosen.markexpr, chosen.deselect, chosen.ignore, chosen.collectonly]
+    narrowed += [config.getoption("lf", False), config.getoption("stepwise", False)]
+    return config.args_source is pytest.Config.ArgsSource.TESTPATHS and not any(narrowed)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start to take notes; the folder is that of this moment, whatever tests do to the environment."""
+    config.pluginmanager.register(RowsPlugin(config.rootpath / Settings().home), "rapport-rows")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    """In CI, a test that finds a real part or the data missing fails."""
+    return refuse_skip((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector):
+    """In CI, so does a whole module that would be skipped."""
+    return refuse_skip((yield))
+
+
+def refuse_skip(report):
+    """Make a skipped report a failed one in CI; an expected failure is none."""
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome, report.longrepr = "failed", f"{reason}\nWith CI=true nothing may be skipped."
+    return report

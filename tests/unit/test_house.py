@@ -1,0 +1,170 @@
+"""The house keeps its own rules: imports, names, the wheel, and the notes on which test shows what."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from infra.settings import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+LINTER = PROJECT["tool"]["importlinter"]
+WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+ROOMS = {"infra", "validation", "features", "training", "serving", "dags", "rapport"}
+ADDRESSES = {
+    "airflow": "dags.nightly",
+    "deltalake": "infra.lake",
+    "evidently": "validation.drift",
+    "feast": "features.store.repo",
+    "great_expectations": "validation.suites",
+    "mlflow": "infra.registry",
+    "pyspark": "infra.engine",
+}
+# One planted import for each way to break a rule, and the contract that must notice it.
+UPWARDS = [
+    ("infra.lake", "validation.gate", "one-way"),
+    ("validation.gate", "features.build", "one-way"),
+    ("features.build", "training.run", "one-way"),
+    ("training.run", "serving.app", "one-way"),
+    ("serving.app", "training.run", "one-way"),
+    ("serving.app", "dags.nightly", "one-way"),
+    ("training.run", "rapport.cli", "one-way"),
+    ("dags.nightly", "rapport.cli", "one-way"),
+    ("rapport.cli", "dags.nightly", "one-way"),
+    ("serving.app", "infra.registry", "light-serving"),
+]
+ASTRAY = [
+    ("features.build" if library != "pyspark" else "features.store.repo", library, library) for library in ADDRESSES
+]
+
+
+def plant(tree: Path, importer: str, imported: str) -> None:
+    with (tree / importer.replace(".", "/")).with_suffix(".py").open("a") as file:
+        file.write(f"import {imported}\n")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A tiny house in which every heavy library stands at its own address, under our own contracts."""
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    modules = {*ADDRESSES.values(), "validation.gate", "features.build", "training.run", "serving.app", "rapport.cli"}
+    for module in sorted(modules):
+        path = tmp_path / module.replace(".", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".py").touch()
+        for folder in path.relative_to(tmp_path).parents:
+            if folder != Path("."):
+                (tmp_path / folder / "__init__.py").touch()
+    for library, address in ADDRESSES.items():
+        plant(tmp_path, address, library)
+    return tmp_path
+
+
+def broken(tree: Path) -> set[str]:
+    """Names of the contracts that do not hold in a tree."""
+    script = "from importlinter.cli import lint_imports_command; lint_imports_command(['--no-cache'])"
+    command = [sys.executable, "-c", script]
+    environment = dict(os.environ) | {"PYTHONPATH": str(tree), "COLUMNS": "200"}
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+    assert "Contracts:" in done.stdout, done.stdout + done.stderr
+    return {c["id"] for c in LINTER["contracts"] if f"{c['name']} BROKEN" in " ".join(done.stdout.split())}
+
+
+def test_contracts_cover_every_room_and_every_heavy_library():
+    contracts = {contract["id"]: contract for contract in LINTER["contracts"]}
+    assert {path.parent.name for path in ROOT.glob("*/py.typed")} == ROOMS == set(LINTER["root_packages"])
+    assert set(" | ".join(contracts["one-way"]["layers"]).split(" | ")) == ROOMS
+    protected = {name for contract in contracts.values() for name in contract.get("protected_modules", ())}
+    assert protected == set(ADDRESSES)
+    assert not any("ignore_imports" in contract for contract in contracts.values())
+
+
+def test_a_house_in_order_breaks_nothing(tree):
+    assert broken(tree) == set()
+
+
+@pytest.mark.parametrize(("importer", "imported", "contract"), UPWARDS)
+def test_an_import_against_the_ring_is_found(tree, importer, imported, contract):
+    plant(tree, importer, imported)
+    assert contract in broken(tree)
+
+
+def test_a_heavy_library_away_from_its_address_is_found(tree):
+    for importer, library, _ in ASTRAY:
+        plant(tree, importer, library)
+    assert broken(tree) == {contract.replace("_", "-") for *_, contract in ASTRAY}
+
+
+def test_no_other_distribution_provides_our_names():
+    owners = packages_distributions()
+    assert {name: owners[name] for name in ROOMS | {"companies"} if set(owners.get(name, ())) - {"rapport-ml"}} == {}
+
+
+def test_every_folder_of_tests_is_a_package():
+    folders = {path.parent for path in (ROOT / "tests").rglob("*.py")}
+    assert [folder.name for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+@pytest.mark.slow
+def test_the_wheel_runs_from_the_root_of_the_file_system(tmp_path):
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+        names = archive.namelist()
+    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == set(WHEEL)
+    assert {f"{room}/py.typed" for room in ROOMS} <= set(names)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import features.catalogue as c, infra.settings as s;"
+        "assert c.__file__.startswith(sys.argv[1]), c.__file__; assert s.Settings().company.exists();"
+        "from rapport.cli import main; main(['--help'])"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", code, str(tmp_path / "site")]
+    ran = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "nightly" in ran.stdout
+
+
+ROW_TESTS = """
+import pytest
+@pytest.mark.row("R1")
+def test_good(): pass
+@pytest.mark.row("R1", "T2")
+@pytest.mark.parametrize("n", [1, 2])
+def test_half(n): assert n == 1
+@pytest.mark.row("R3")
+def test_absent(): pytest.skip("no part")
+"""
+INI = "[pytest]\nmarkers = row: x\ntestpaths = .\n"
+
+
+@pytest.mark.parametrize(("ci", "absent"), [("", "skipped"), ("true", "failed")])
+def test_rows_are_noted_by_whole_runs_only(pytester: pytest.Pytester, monkeypatch, ci, absent):
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setenv("RAPPORT_HOME", str(pytester.path / "home"))
+    pytester.makeini(INI)
+    pytester.makepyfile(ROW_TESTS)
+    place = pytester.path / "home" / "rows.json"
+    run = ["-p", "tests.rows", "-p", "no:cacheprovider", "-q"]
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytester.runpytest_subprocess(*run, "-k", "good")
+    assert not place.exists()
+    pytester.runpytest_subprocess(*run)
+    rows = json.loads(place.read_text())
+    found = {
+        row: (entry["passed"], {k.split("::")[1]: v for k, v in entry["tests"].items()}) for row, entry in rows.items()
+    }
+    assert found == {
+        "R1": (False, {"test_good": "passed", "test_half": "failed"}),
+        "R3": (False, {"test_absent": absent}),
+        "T2": (False, {"test_half": "failed"}),
+    }
