@@ -1,0 +1,89 @@
+"""For every expectation a planted row exists that is quarantined with its reason, and reaches silver without it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.door import NIGHT, deliver, source, workspace
+from validation import suites
+from validation.contracts import CONTRACTS
+from validation.gate import gate
+from validation.ingest import ingest
+
+GOOD = {
+    "event_id": "1",
+    "source_id": "C1",
+    "event_time": "2026-05-25T10:00:00Z",
+    "revision": "1",
+    "retracted": "false",
+    "exported_at": "2026-05-25T10:05:00Z",
+}
+FACTS: dict[str, dict[str, str]] = {
+    "customers": {"segment": "consumer", "tier": "gold", "region": "north", "language": "de", "plan": "basic"},
+    "interactions": {
+        "channel": "chat", "thread_id": "T1", "author_role": "customer", "visibility": "public", "text": "hello",
+    },
+    "ticket_events": {
+        "ticket_id": "T1", "kind": "opened", "priority": "3", "category": "billing", "assignment_group": "a",
+        "channel": "call", "sla_met": "true",
+    },
+    "transactions": {
+        "kind": "order", "order_id": "O1", "product": "lamp", "quantity": "1", "amount_minor": "500", "currency": "EUR",
+    },
+    "behaviours": {"kind": "login", "session_id": "S1", "page": "home", "duration_ms": "10"},
+    "decisions": {
+        "decision_id": "D1", "policy": "p", "candidates": "a|b", "choice": "a", "propensity": "0.5",
+    },
+    "outcomes": {"decision_id": "D1", "kind": "reward", "value": "0.5"},
+}
+# What breaks one rule and no other; a missing value needs no entry.
+PLANTED: dict[str, dict[str, str]] = {
+    "event_time_in_the_future": {"event_time": "2026-05-25T11:00:00Z"},
+    "range:revision": {"revision": "-1"},
+    "form:segment": {"segment": "VIP!"},
+    "unknown:tier": {"tier": "diamond"},
+    "form:language": {"language": "deu"},
+    "unknown:channel": {"channel": "pigeon"},
+    "unknown:author_role": {"author_role": "ghost"},
+    "unknown:visibility": {"visibility": "secret"},
+    "unknown:kind": {"kind": "unheard"},
+    "range:priority": {"priority": "6"},
+    "range:amount_minor": {"amount_minor": "100000000001"},
+    "form:currency": {"currency": "euro"},
+    "negative_amount": {"amount_minor": "-1"},
+    "range:duration_ms": {"duration_ms": "-1"},
+    "range:propensity": {"propensity": "1.5"},
+    "range:value": {"value": "2e9"},
+}
+CASES = [(fact, reason) for fact, contract in CONTRACTS.items() for reason in suites.expectations(contract)]
+
+
+def planted(reason: str) -> dict[str, str]:
+    """Return what to change in a good row to break one rule."""
+    if reason.startswith("missing:"):
+        return {reason.removeprefix("missing:"): ""}
+    assert reason in PLANTED, f"no row is planted for the expectation {reason}"
+    return PLANTED[reason]
+
+
+def run(home: Path, fact: str, change: dict[str, str]) -> dict[str, list[str]]:
+    """Bring a good and a planted row through the door; returns the rows of silver and the reasons of quarantine."""
+    good = GOOD | FACTS[fact]
+    ws = workspace(home, source(fact, list(good), max_rejected=1.0))
+    deliver(home, f"{fact}-{NIGHT}.csv", [good, good | {"event_id": "2"} | change])
+    ingest(ws, NIGHT)
+    gate(ws, NIGHT)
+    reasons = ws.lake.read(f"quarantine/{fact}")["reason"].to_pylist()
+    return {"silver": ws.lake.read(f"silver/{fact}")["position"].to_pylist(), "reasons": reasons}
+
+
+@pytest.mark.parametrize(("fact", "reason"), CASES)
+def test_a_planted_row_reaches_silver_only_without_its_expectation(
+    fact: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The expectation, and nothing else, keeps its row out."""
+    assert run(tmp_path / "whole", fact, planted(reason)) == {"silver": [0], "reasons": [reason]}
+    whole = suites.expectations
+    monkeypatch.setattr(suites, "expectations", lambda c: {k: v for k, v in whole(c).items() if k != reason})
+    found = run(tmp_path / "without", fact, planted(reason))
+    assert (sorted(found["silver"]), found["reasons"]) == ([0, 1], [])

@@ -1,0 +1,113 @@
+"""The README's worked examples, run as they stand there: add a feature, a source, a model."""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from infra.settings import ROOT, Settings
+from infra.workspace import Workspace, open_workspace
+
+EXAMPLE = re.compile(r"<!-- worked example: (\w+) -->\n```\w+\n(.*?)```", re.DOTALL)
+EXAMPLES = dict(EXAMPLE.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+ROOMS = ("infra", "validation", "features", "training", "serving", "companies")
+SERVED = """
+from datetime import date
+from features.build import build
+from features.catalogue import group_named
+from features.store.publish import publish
+from infra.online import online_store
+from infra.workspace import open_workspace
+from serving.lookup import lookup
+
+ws, night = open_workspace(), date.fromisoformat({night!r})
+built = build(ws, night)
+fresh = [view for view, found in built.items() if not found.get("skipped")]
+assert fresh == [group_named("customer_payments").view], built
+with online_store(ws):
+    publish(ws, night)
+    rows = ws.lake.read("features/" + group_named("customer_payments").view).to_pylist()
+    newest = max(rows, key=lambda row: (row["night"], row["customer__small_orders__90d"]))
+    online = {{row.feature: row.value for row in lookup(ws, newest["customer_id"])}}
+for name in ("customer__small_orders__90d", "customer__smallest_order__90d", "customer__small_trend__30d_90d"):
+    assert len({{row[name] for row in rows}}) > 1, name
+    assert online[name] == newest[name], (name, online[name], newest[name])
+"""
+
+
+@pytest.fixture
+def ring(small_ring: Workspace, tmp_path: Path) -> tuple[Path, Path]:
+    """Copy the small ring; return its home and its company file."""
+    home, company = tmp_path / "home", tmp_path / "company.toml"
+    shutil.copytree(small_ring.root, home / small_ring.company.name, ignore=shutil.ignore_patterns("valkey"))
+    shutil.copy(small_ring.settings.company, company)
+    return home, company
+
+
+def last_day(ws: Workspace) -> date:
+    newest = ws.lake.newest("silver/transactions")
+    assert newest is not None
+    return newest
+
+
+@pytest.mark.slow
+def test_a_feature_group_is_one_file(ring: tuple[Path, Path], tmp_path: Path) -> None:
+    home, company = ring
+    tree = tmp_path / "tree"
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, tree / room, ignore=shutil.ignore_patterns("__pycache__"))
+    (tree / "features" / "catalogue" / "customer_payments.py").write_text(EXAMPLES["feature"], encoding="utf-8")
+    ws = open_workspace(Settings(home=home, company=company))
+    environment = {**os.environ, **ws.environment(), "PYTHONPATH": str(tree)}
+    script = SERVED.format(night=str(last_day(ws)))
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, cwd=tree, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_source_is_a_table_in_the_company_file(ring: tuple[Path, Path]) -> None:
+    from rapport import world
+    from validation.accounts import counts
+    from validation.arrivals import first_night
+    from validation.gate import gate
+    from validation.ingest import ingest
+
+    home, company = ring
+    shutil.rmtree(home)
+    with company.open("a", encoding="utf-8") as file:
+        file.write("\n" + EXAMPLES["source"])
+    ws = open_workspace(Settings(home=home, company=company))
+    world.ensure(ws)
+    first = first_night(ws)
+    with (company.parent / "returns.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["slip", "customer", "returned_at", "order", "cents", "type"])
+        for slip in range(30):
+            writer.writerow([f"S{slip}", f"C{slip:06d}", f"{first}T10:00:00Z", f"O{slip}", "1999", "RET"])
+        writer.writerow(["S30", "C000002", f"{first}T11:00:00Z", "O30", "-5", "RET"])
+        writer.writerow(["S31", "C000003", f"{first + timedelta(days=1)}T10:00:00Z", "O31", "2500", "RET"])
+    for step in (ingest, gate):
+        step(ws, first)
+    silver = [row for row in ws.lake.read("silver/transactions").to_pylist() if row["source"] == "returns_desk"]
+    assert len(silver) == 30
+    assert {(row["kind"], row["amount_minor"], row["currency"]) for row in silver} == {("refund", 1999, "EUR")}
+    refused = [row for row in ws.lake.read("quarantine/transactions").to_pylist() if row["source"] == "returns_desk"]
+    assert [(row["position"], row["reason"]) for row in refused] == [(30, "negative_amount")]
+    assert counts(ws, first)["transactions"]["quarantined"] >= 1
+
+
+@pytest.mark.slow
+def test_a_model_is_a_table_in_the_company_file(ring: tuple[Path, Path]) -> None:
+    from training.run import train
+
+    home, company = ring
+    with company.open("a", encoding="utf-8") as file:
+        file.write("\n" + EXAMPLES["model"])
+    ws = open_workspace(Settings(home=home, company=company))
+    trained = train(ws, "quiet_fortnight", last_day(ws), trigger="manual")
+    assert (ws.folder("models") / "quiet_fortnight" / "status.json").is_file(), trained

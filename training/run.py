@@ -1,0 +1,186 @@
+"""Train one model for one night: due or not, enough data or not, fit, evaluate, gate, register, publish.
+
+Comes after the build; what it publishes serving reads, and ``retrain.py`` watches. Every ending leaves a reason.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from infra import registry
+from infra.company import Model as ModelConfig
+from infra.errors import Rejected
+from infra.workspace import Workspace
+
+if TYPE_CHECKING:
+    from training.dataset import Dataset, Split
+    from training.labels import Label
+
+RETRAIN_EVERY = 28
+MIN_ROWS, MIN_OF_CLASS = 200, 20
+LAST = "last.json"
+
+
+def train(ws: Workspace, model_name: str, night: date, trigger: str = "nightly", run: str = "") -> dict[str, Any]:
+    """Train a model if it is due.
+
+    Parameters
+    ----------
+    trigger
+        ``nightly`` trains when the last version is ``retrain_every`` nights old; ``drift`` and ``manual`` at once.
+    run
+        The run that asked, kept with the model as what triggered it.
+
+    Returns
+    -------
+    dict
+        ``{"skipped": True, "reason": ...}``, or version, alias, metric, value, interval, baseline, rows and reason.
+
+    Raises
+    ------
+    Rejected
+        The company has no such model, or its options make no sense.
+    """
+    config = _config(ws, model_name)
+    if waiting := _not_due(ws, config, night, trigger):
+        return {"skipped": True, "reason": waiting}
+    from training.labels import build_spine, label_named, missing_facts
+
+    label = label_named(config.label, config.options)
+    if missing := missing_facts(ws, label):
+        return _skip(
+            ws,
+            config,
+            f"Not trained: the company has no {' and no '.join(missing)}"
+            + (", so no action was logged with its propensity." if "decisions" in missing else "."),
+        )
+    from training.dataset import build_dataset
+
+    split = _split(config, build_spine(ws, label, night))
+    if scarce := _too_few(split, label):
+        return _skip(ws, config, scarce)
+    data = build_dataset(ws, model_name, label, split.joined(), night, run)
+    inputs = _inputs(config, data.digest)
+    last = registry.read_json(_home(ws, config) / LAST)
+    if ws.settings.skip_unchanged and last and last["inputs"] == inputs:
+        return {"skipped": True, "reason": f"Inputs are those of version {last['version']}."}
+    result = _train(ws, config, label, data, night, {"trigger": trigger, "trigger_run": run, "night": str(night)})
+    registry.write_json(_home(ws, config) / LAST, {"version": result["version"], "night": str(night), "inputs": inputs})
+    return result
+
+
+def _train(
+    ws: Workspace, config: ModelConfig, label: "Label", data: "Dataset", night: date, tags: Mapping[str, str]
+) -> dict[str, Any]:
+    from training.dataset import Split
+    from training.experiment import fit
+
+    split = Split.of(data.rows)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, plots = Path(scratch) / "model", Path(scratch) / "plots"
+        folder.mkdir()
+        plots.mkdir()
+        done = fit(ws, config, label, data, split, plots)
+        files = {name: registry.digest_of(folder / name) for name in done.model.save(folder)}
+        names = [feature.name for feature in done.features]
+        params = {
+            **done.model.params,
+            **config.options,
+            "label": label.name,
+            "rows_train": len(split.train),
+            "rows_calibration": len(split.calibration),
+            "rows_test": len(split.test),
+            "test_starts": split.test["event_time"].min(),
+            "dataset_digest": data.digest,
+            "features": len(names),
+        }
+        tags = {**tags, "reason": done.decision.reason, "dataset_digest": data.digest, "label": label.meaning}
+        run_id, version = registry.record(
+            ws,
+            registry.Entry(
+                config.name, done.model.kind, folder, plots, done.model.native(), names, params, done.metrics(), tags
+            ),
+        )
+        manifest = done.manifest(ws, config, label, version, files, run_id, data.digest, night)
+        registry.publish_version(ws, manifest, folder)
+    if done.decision.passed:
+        registry.set_champion(ws, config.name, version)
+    else:
+        registry.set_alias(ws, config.name, "challenger", version)
+    _write_status(ws, config, done.decision.reason, None if done.decision.passed else manifest)
+    return {
+        "skipped": False,
+        "alias": done.decision.alias,
+        "reason": done.decision.reason,
+        "run_id": run_id,
+        **manifest.summary(),
+    }
+
+
+def _config(ws: Workspace, name: str) -> ModelConfig:
+    for config in ws.company.models:
+        if config.name == name:
+            return config
+    raise Rejected("model", f"one of {', '.join(m.name for m in ws.company.models) or 'none'}", repr(name))
+
+
+def _home(ws: Workspace, config: ModelConfig) -> Path:
+    return ws.folder("models") / config.name
+
+
+def _not_due(ws: Workspace, config: ModelConfig, night: date, trigger: str) -> str:
+    """Return why a nightly run has nothing to do, if so."""
+    last = registry.read_json(_home(ws, config) / LAST)
+    if trigger != "nightly" or last is None:
+        return ""
+    every = int(config.options.get("retrain_every", RETRAIN_EVERY))
+    age = (night - date.fromisoformat(last["night"])).days
+    return f"Version {last['version']} is {age} nights old; a new one is due after {every}." if age < every else ""
+
+
+def _split(config: ModelConfig, rows: pd.DataFrame) -> "Split":
+    from training.dataset import TEST_SHARE, time_split
+
+    options = config.options
+    return time_split(rows, how=options.get("split", "time"), test_share=float(options.get("test_share", TEST_SHARE)))
+
+
+def _too_few(split: "Split", label: "Label") -> str:
+    """Return why a split cannot be learned from or tested on, if so."""
+    for name, rows in (("train", split.train), ("test", split.test)):
+        counts = rows["label"].value_counts()
+        fewest = int(counts.min()) if len(counts) > 1 else 0
+        if len(rows) < MIN_ROWS or (label.binary and fewest < MIN_OF_CLASS):
+            kinds = f", {fewest} of the rarer outcome" if label.binary else ""
+            wanted = f"{MIN_ROWS} rows" + (f" and {MIN_OF_CLASS} of each outcome" if label.binary else "")
+            return f"Not trained: too few rows, the {name} slice holds {len(rows)}{kinds}, and {wanted} are needed."
+    return ""
+
+
+def _inputs(config: ModelConfig, dataset: str) -> str:
+    """Return a digest of all that decides the model: rows, options and the code of this package."""
+    code = [registry.digest_of(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.sha256(json.dumps([config.model_dump(mode="json"), dataset, code]).encode()).hexdigest()
+
+
+def _skip(ws: Workspace, config: ModelConfig, reason: str) -> dict[str, Any]:
+    _write_status(ws, config, reason, None)
+    return {"skipped": True, "reason": reason}
+
+
+def _write_status(ws: Workspace, config: ModelConfig, reason: str, challenger: registry.Manifest | None) -> None:
+    serving = registry.champion(ws, config.name)
+    registry.write_json(
+        _home(ws, config) / registry.STATUS,
+        {
+            "champion": serving.summary() if serving else None,
+            "challenger": challenger.summary() if challenger else None,
+            "reason": reason,
+        },
+    )

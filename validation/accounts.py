@@ -1,0 +1,70 @@
+"""The account of the door: rows read = silver + quarantine + duplicates, per night, source, file and reason.
+
+The gate keeps it in the notes of silver's commits; reading it needs no Great Expectations.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import TypedDict
+
+from infra.workspace import Workspace
+
+
+class Account(TypedDict):
+    """What became of the rows of one file that were available in one night."""
+
+    read: int
+    silver: int
+    duplicates: int
+    reasons: dict[str, int]
+
+
+Nightly = Mapping[str, Mapping[str, Mapping[str, Account]]]
+
+
+def facts(ws: Workspace) -> tuple[str, ...]:
+    """Return the facts that the company's sources feed, in the order of the company file."""
+    return tuple(dict.fromkeys(source.fact for source in ws.company.sources))
+
+
+def accounts(ws: Workspace, fact: str, night: date) -> Iterator[tuple[str, str, Account]]:
+    """Yield source, file and account of every night up to one; the newest run of a night counts."""
+    seen: set[str] = set()
+    for commit in ws.lake.commits(f"silver/{fact}"):
+        nights: Nightly = (commit.notes or {}).get("nights", {})
+        owned = {str(day) for day in commit.nights if day <= night} - seen
+        seen |= owned
+        for day in sorted(owned & set(nights)):
+            for source, files in nights[day].items():
+                yield from ((source, file, account) for file, account in files.items())
+
+
+def totals(found: Iterator[tuple[str, str, Account]]) -> dict[str, int]:
+    """Return the sums of accounts."""
+    sums = {"read": 0, "silver": 0, "quarantined": 0, "duplicates": 0}
+    for _, _, account in found:
+        sums["read"] += account["read"]
+        sums["silver"] += account["silver"]
+        sums["duplicates"] += account["duplicates"]
+        sums["quarantined"] += sum(account["reasons"].values())
+    return sums
+
+
+def counts(ws: Workspace, night: date) -> dict[str, dict[str, int]]:
+    """Return per fact the rows read, in silver, quarantined and left out as duplicates, of all nights up to one.
+
+    Returns
+    -------
+    dict
+        ``{fact: {"read", "silver", "quarantined", "duplicates"}}``; zeros where the gate never ran.
+    """
+    return {fact: totals(accounts(ws, fact, night)) for fact in facts(ws)}
+
+
+def reasons(ws: Workspace, fact: str, night: date) -> dict[tuple[str, str, str], int]:
+    """Return the quarantined rows of all nights up to one by source, file and reason."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for source, file, account in accounts(ws, fact, night):
+        found.update({(source, file, reason): n for reason, n in account["reasons"].items()})
+    return dict(found)

@@ -1,0 +1,87 @@
+"""Same or corrected (rule T3): which accepted rows are new to silver and which repeat what it knows."""
+
+from collections.abc import Sequence
+
+import duckdb
+
+from infra.clock import DAY, Nights
+from infra.lake import Lake
+from validation.contracts import Contract
+from validation.sources.base import quoted
+
+HEAD = ("event_id", "source", "id_space")
+FIRST = (
+    "event_id",
+    "source",
+    "id_space",
+    "source_id",
+    "event_time",
+    "ingested_at",
+    "revision",
+    "retracted",
+    "file",
+    "position",
+)
+
+
+def columns(contract: Contract) -> tuple[str, ...]:
+    """Return the columns of silver in their order, without the partition's.
+
+    Examples
+    --------
+    >>> from validation.contracts import OUTCOMES
+    >>> columns(OUTCOMES)[-3:]
+    ('decision_id', 'kind', 'value')
+    """
+    return (*FIRST, *(column.name for column in contract.columns))
+
+
+def payload(contract: Contract, alias: str) -> str:
+    """Return SQL of the digest of what a row says, whenever and wherever it came."""
+    said = (*FIRST[2:5], "retracted", *(column.name for column in contract.columns))
+    parts = ", ".join(f"coalesce({alias}.{quoted(name)}::VARCHAR, chr(30))" for name in said)
+    return f"md5(concat_ws(chr(31), {parts}))"
+
+
+def mark_duplicates(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, contract: Contract, accepted: str, nights: Nights
+) -> str:
+    """Make the table of row numbers that repeat a row of earlier nights or an earlier row of these.
+
+    Parameters
+    ----------
+    connection
+        Where the table ``accepted`` lies: silver's columns and ``_row``.
+    lake, contract, nights
+        Where earlier nights of the fact are read, by the event ids at hand only.
+
+    Returns
+    -------
+    str
+        Name of the table, with the one column ``_row``.
+    """
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE keyed AS
+            SELECT _row, event_id, coalesce(revision, -1) AS number, {payload(contract, "a")} AS said,
+                row_number() OVER (PARTITION BY event_id, number, said ORDER BY ingested_at, file, position) AS nth
+            FROM {accepted} a"""
+    )
+    known = earlier(connection, lake, contract, nights)
+    seen = "OR (event_id, number, said) IN (SELECT (event_id, number, said) FROM known)" if known else ""
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE repeats AS SELECT _row FROM keyed WHERE nth > 1 {seen}")
+    return "repeats"
+
+
+def earlier(connection: duckdb.DuckDBPyConnection, lake: Lake, contract: Contract, nights: Nights) -> Sequence[str]:
+    """Make the table ``known`` of what earlier nights of silver say under the event ids at hand; none where there are none."""
+    table = f"silver/{contract.fact}"
+    commits = lake.commits(table)
+    if not commits or (first := min(commit.nights.first for commit in commits)) >= nights.first:
+        return ()
+    lake.view(connection, table, Nights(first, nights.first - DAY), name="before", partition="known_day")
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE known AS
+            SELECT event_id, coalesce(revision, -1) AS number, {payload(contract, "b")} AS said
+            FROM before b WHERE event_id IN (SELECT event_id FROM keyed)"""
+    )
+    return ("known",)

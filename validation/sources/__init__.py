@@ -1,0 +1,28 @@
+"""The adapters by the name that a company file gives them; adding one is adding a file and a line here."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from infra.company import Source
+from infra.errors import Rejected
+from validation.sources.base import Adapter
+from validation.sources.files import Csv, Jsonl, Parquet
+from validation.sources.online_retail import OnlineRetail
+from validation.sources.servicenow import ServiceNow
+
+ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
+    {"csv": Csv(), "jsonl": Jsonl(), "parquet": Parquet(), "servicenow": ServiceNow(), "online_retail": OnlineRetail()}
+)
+
+
+def adapter(source: Source) -> Adapter:
+    """Return the adapter of a source.
+
+    Raises
+    ------
+    Rejected
+        No adapter has that name.
+    """
+    if source.adapter not in ADAPTERS:
+        raise Rejected(f"source {source.name}, adapter", f"one of {', '.join(ADAPTERS)}", repr(source.adapter))
+    return ADAPTERS[source.adapter]
