@@ -1,4 +1,4 @@
-"""Small companies for the tests of the door: a company file, its nightly files and a workspace whose clock stands still."""
+"""Small companies for the tests of the door: a company file, its files and a workspace whose clock stands still."""
 
 import csv
 import json

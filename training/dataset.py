@@ -1,6 +1,6 @@
 """The training set: spine, features as known then, a split by time, and numbers as serving will encode them.
 
-Comes after ``labels.py``; stored as a lake table of its own with a digest, so that it stays what it was.
+Comes after ``spine.py``; stored as a lake table of its own with a digest, so that it stays what it was.
 """
 
 from collections.abc import Sequence
@@ -75,7 +75,7 @@ def build_dataset(ws: Workspace, model: str, label: Label, spine: pd.DataFrame, 
     Parameters
     ----------
     spine
-        From ``labels.build_spine``, split (``Split.joined``).
+        From ``spine.build_spine``, split (``Split.joined``).
     night
         The night that trains, which is the partition.
     """

@@ -1,6 +1,6 @@
 """Labels: what came after a moment, declared as specs over ``(t, t + horizon]`` with a maturity.
 
-They make the spine (who, when, what came of it) that ``dataset.py`` fills with features. Whether somebody belongs to
+``spine.py`` makes the spine from them, which ``dataset.py`` fills with features. Whether somebody belongs to
 a spine is read as it was known at that night's cutoff; what came of it as known at the night that trains.
 
 Censoring: of the labels that wait for a ticket to close only closed tickets are known, and tickets opened shortly
@@ -10,23 +10,13 @@ rates of all tickets; the split keeps every row out of training that closed afte
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-import duckdb
-import ibis
-import pandas as pd
-
-from features.facts import TICKET_COLUMNS, as_known, resolve, silver_view, versions
 from features.spec import CUSTOMER, TICKET, Entity, Group
-from infra.clock import DAY, cutoff, day_number
-from infra.engine import duckdb_micros
+from infra.clock import DAY
 from infra.errors import Rejected
-from infra.workspace import Workspace
-
-PUBLISH_LAG = timedelta(hours=6)
-"""Declared lag between a night's cutoff and the moment at which its values are served."""
 
 HINDSIGHT: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -138,7 +128,8 @@ REASSIGNED_TWICE = Label(
     ("ticket_events",),
     frozenset({"kind"}),
     None,
-    eligible=OPEN_TICKETS,
+    # Of a ticket that was handed on twice already there is nothing left to foretell.
+    eligible=f"{OPEN_TICKETS} AND count(*) FILTER (kind = 'assigned') < 2",
     outcome=CLOSED.format(measure="count(*) FILTER (kind = 'assigned') >= 2"),
 )
 SLA_MISSED = Label(
@@ -183,11 +174,6 @@ def label_named(name: str, options: Mapping[str, Any]) -> Label:
     return LABELS[name].with_options(options)
 
 
-def missing_facts(ws: Workspace, label: Label) -> list[str]:
-    """Return the facts of a label that no source of the company delivered."""
-    return [fact for fact in label.facts if not ws.lake.exists(f"silver/{fact}")]
-
-
 def refuse_label_inputs(label: Label, refs: Iterable[str], catalogue: Sequence[Group]) -> None:
     """Refuse features that know how it ended.
 
@@ -210,65 +196,3 @@ def refuse_label_inputs(label: Label, refs: Iterable[str], catalogue: Sequence[G
                 found[0] if found else name,
                 "Take the column out of the feature group.",
             )
-
-
-def spine_nights(label: Label, night: date, first: date) -> list[date]:
-    """Return the nights after which a spine asks, oldest first: the newest mature one and every so-manieth before."""
-    wait = label.horizon // DAY if label.horizon else 0
-    newest = night - (wait + 1) * DAY
-    nights = (newest - i * label.every * DAY for i in range(label.samples))
-    return sorted(one for one in nights if one >= first)
-
-
-def build_spine(ws: Workspace, label: Label, night: date) -> pd.DataFrame:
-    """Return who is asked about, when, and what came of it, as far as it is mature at a night's cutoff.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Key of the entity, ``event_time`` (when the night's values were served, or the decision), ``label`` (float) and
-        ``label_end`` (when it was known), sorted by time and key; a reward has its decision's columns beside.
-    """
-    with ws.lake.connect() as con:
-        if label.eligible:
-            _collect_spine(ws, con, label, night)
-        for fact in label.facts:
-            con.execute(f"DROP VIEW IF EXISTS known_{fact}")
-            as_known(ws, con, fact, night)
-        rows = con.execute(label.outcome, _asked(label.outcome, {"horizon": label.horizon})).df()
-    mature = rows[rows["label_end"] <= pd.Timestamp(cutoff(night))]
-    extra = ["decision_id"] if "decision_id" in rows else []
-    return _microseconds(mature).sort_values(["event_time", label.entity.key, *extra], kind="stable", ignore_index=True)
-
-
-def _collect_spine(ws: Workspace, con: duckdb.DuckDBPyConnection, label: Label, night: date) -> None:
-    """Fill the table ``spine``, each night as it was known then."""
-    con.execute(f"CREATE TEMP TABLE spine ({label.entity.key} VARCHAR, event_time TIMESTAMPTZ)")
-    fact = label.facts[0]
-    history = _history(ws, con, fact, night)
-    found = con.execute(f"SELECT min(event_time) FROM {history}").fetchone()
-    first = found[0] if found else None
-    for one in spine_nights(label, night, first.date() if isinstance(first, datetime) else night):
-        day = day_number(one)
-        known = f"SELECT * FROM {history} WHERE known_from <= {day} AND {day} < known_until"
-        con.execute(f"CREATE OR REPLACE TEMP VIEW known_{fact} AS {known}")
-        values = {"cutoff": cutoff(one), "active": label.active, "served": cutoff(one) + PUBLISH_LAG}
-        con.execute(f"INSERT INTO spine SELECT *, $served::TIMESTAMPTZ FROM ({label.eligible})", values)
-
-
-def _history(ws: Workspace, con: duckdb.DuckDBPyConnection, fact: str, night: date) -> str:
-    """Make a table of every revision with the nights on which it counted, so that many nights read it once."""
-    rows = versions(ibis.duckdb.from_connection(con).table(silver_view(ws.lake, con, fact, night)), duckdb_micros)
-    ids = {"customer_id": resolve(ws.company, rows.id_space, rows.source_id)}
-    if fact in TICKET_COLUMNS:
-        ids["ticket_id"] = resolve(ws.company, rows.id_space, rows[TICKET_COLUMNS[fact]])
-    con.execute(f"CREATE TEMP TABLE history_{fact} AS {ibis.to_sql(rows.mutate(**ids), dialect='duckdb')}")
-    return f"history_{fact}"
-
-
-def _asked(sql: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if f"${name}" in sql}
-
-
-def _microseconds(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(**{name: rows[name].astype("datetime64[us, UTC]") for name in ("event_time", "label_end")})

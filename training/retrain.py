@@ -3,9 +3,9 @@
 Comes after the night is published; a yes makes the drift DAG emit the event on which the retraining DAG runs.
 
 What is compared, and what not: one row per entity, so that rows are independent; whole weeks on both sides; the
-reference never overlaps the current week, also on the night that trained. A column that was already moving inside the training
-window (tenure, totals, windows still filling) must move clearly faster to count. Labels are compared only when newer
-ones have matured than the model has seen.
+reference never overlaps the current week, also on the night that trained. A column that was already moving inside the
+training window (tenure, totals, windows still filling) must move clearly faster to count. Labels are compared only when
+newer ones have matured than the model has seen.
 """
 
 import hashlib
@@ -114,7 +114,8 @@ def _scored(ws: Workspace, model: registry.Manifest, rows: pd.DataFrame) -> pd.D
 
 def _labels(ws: Workspace, model: registry.Manifest, night: date) -> tuple[pd.Series, pd.Series]:
     """Return the labels of the training set, and those that matured since; one row per entity on both sides."""
-    from training.labels import build_spine, label_named
+    from training.labels import label_named
+    from training.spine import build_spine
 
     config = next(c for c in ws.company.models if c.name == model.name)
     label = label_named(config.label, config.options)
@@ -162,7 +163,7 @@ def _concerns(found: "Found", model: registry.Manifest) -> bool:
 
 
 def _inputs(ws: Workspace, trained: Sequence[registry.Manifest], night: date) -> str:
-    """Return a digest of what decides the verdict: the versions, the code, and the commits of the views that are read."""
+    """Return a digest of what decides the verdict: versions, code, and the commits of the views that are read."""
     tables = sorted({f"features/{f.ref.partition(':')[0]}" for m in trained for f in m.features})
     commits = [[str(c.nights), c.inputs] for t in tables for c in ws.lake.commits(t) if c.nights.first <= night]
     code = [registry.digest_of(path) for path in sorted(Path(__file__).parent.glob("*.py"))]

@@ -50,7 +50,8 @@ def train(ws: Workspace, model_name: str, night: date, trigger: str = "nightly",
     config = _config(ws, model_name)
     if waiting := _not_due(ws, config, night, trigger):
         return {"skipped": True, "reason": waiting}
-    from training.labels import build_spine, label_named, missing_facts
+    from training.labels import label_named
+    from training.spine import build_spine, missing_facts
 
     label = label_named(config.label, config.options)
     if missing := missing_facts(ws, label):
@@ -70,14 +71,15 @@ def train(ws: Workspace, model_name: str, night: date, trigger: str = "nightly",
     last = registry.read_json(_home(ws, config) / LAST)
     if ws.settings.skip_unchanged and last and last["inputs"] == inputs:
         return {"skipped": True, "reason": f"Inputs are those of version {last['version']}."}
-    result = _train(ws, config, label, data, night, {"trigger": trigger, "trigger_run": run, "night": str(night)})
+    result = train_on(ws, config, label, data, night, {"trigger": trigger, "trigger_run": run, "night": str(night)})
     registry.write_json(_home(ws, config) / LAST, {"version": result["version"], "night": str(night), "inputs": inputs})
     return result
 
 
-def _train(
+def train_on(
     ws: Workspace, config: ModelConfig, label: "Label", data: "Dataset", night: date, tags: Mapping[str, str]
 ) -> dict[str, Any]:
+    """Fit, judge, register and publish a model on a split data set; ``tags`` say what asked for it."""
     from training.dataset import Split
     from training.experiment import fit
 

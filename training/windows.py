@@ -34,6 +34,9 @@ class Windows:
 def sample(ws: Workspace, key: str, features: Sequence[Feature], nights: Nights) -> pd.DataFrame:
     """Return one row of features per entity, of one of its nights, drawn by a hash, so that rows are independent.
 
+    An entity is asked about in one week only, whether or not it was there then: a sample of many weeks holds
+    short-lived entities in the same proportion as one of a single week.
+
     Returns
     -------
     pandas.DataFrame
@@ -48,7 +51,8 @@ def sample(ws: Workspace, key: str, features: Sequence[Feature], nights: Nights)
     with ws.lake.connect() as con:
         names = {view: ws.lake.view(con, f"features/{view}", nights) for view in there}
         rows = " UNION ".join(f'SELECT {key}, night FROM "{name}"' for name in names.values())
-        picked = f"SELECT {key}, arg_min(night, md5({key} || night)) AS night FROM ({rows}) GROUP BY 1"
+        week = f"date_diff('day', DATE '{nights.first}', night) // 7 = md5_number({key}) % {max(len(nights) // 7, 1)}"
+        picked = f"SELECT {key}, arg_min(night, md5({key} || night)) AS night FROM ({rows}) WHERE {week} GROUP BY 1"
         joins = " ".join(f'LEFT JOIN "{name}" USING ({key}, night)' for name in names.values())
         columns = ", ".join(f'"{name}"."{column}"' for view, name in names.items() for column in views[view])
         found: pd.DataFrame = con.execute(f"SELECT {key}, night, {columns} FROM ({picked}) {joins} ORDER BY {key}").df()

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import TypedDict
 
+import duckdb
+
 from infra.workspace import Workspace
 
 
@@ -19,6 +21,10 @@ class Account(TypedDict):
     duplicates: int
     reasons: dict[str, int]
 
+
+ACCOUNT = """SELECT known_day::VARCHAR, source, file, CASE WHEN rejected._row IS NOT NULL THEN rejected.reason
+        WHEN repeats._row IS NOT NULL THEN 'duplicates' ELSE 'silver' END AS fate, count(*)
+    FROM parsed LEFT JOIN rejected USING (_row) LEFT JOIN repeats USING (_row) GROUP BY ALL ORDER BY ALL"""
 
 Nightly = Mapping[str, Mapping[str, Mapping[str, Account]]]
 
@@ -68,3 +74,19 @@ def reasons(ws: Workspace, fact: str, night: date) -> dict[tuple[str, str, str],
     for source, file, account in accounts(ws, fact, night):
         found.update({(source, file, reason): n for reason, n in account["reasons"].items()})
     return dict(found)
+
+
+def tally(connection: duckdb.DuckDBPyConnection) -> Nightly:
+    """Return what became of every parsed row, per night, source and file."""
+    nights: dict[str, dict[str, dict[str, Account]]] = {}
+    for night, source, file, fate, rows in connection.execute(ACCOUNT).fetchall():
+        files = nights.setdefault(night, {}).setdefault(source, {})
+        kept = files.setdefault(file, Account(read=0, silver=0, duplicates=0, reasons={}))
+        kept["read"] += rows
+        if fate == "silver":
+            kept["silver"] += rows
+        elif fate == "duplicates":
+            kept["duplicates"] += rows
+        else:
+            kept["reasons"][fate] = rows
+    return nights

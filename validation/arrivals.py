@@ -149,13 +149,14 @@ def covered(ws: Workspace, source: Source) -> Nights:
 
 @lru_cache(maxsize=8)
 def _span(lake: Lake, whole: Whole, today: date) -> tuple[date, date]:
-    """Return the first day of a whole file and the day before its newest record's; later than today is an error of it."""
+    """Return the first day of a whole file and the day before its newest record's, the future left out."""
     source = whole.source
     rows = read(source, [file for file, _ in whole.files])
     with lake.connect() as connection:
         connection.register("rows", rows)
         first, last = connection.execute(
-            f"SELECT min(moment), max(moment) FILTER (moment <= ?) FROM (SELECT {availability(source)} AS moment FROM rows)",
+            f"""SELECT min(moment), max(moment) FILTER (moment <= ?)
+                FROM (SELECT {availability(source)} AS moment FROM rows)""",
             [cutoff(today)],
         ).fetchall()[0]
     if first is None or last is None:
@@ -196,6 +197,9 @@ def read(source: Source, files: Iterable[Arrival]) -> pa.Table:
         rows = rows.append_column("_file", pa.repeat(pa.scalar(file.name), rows.num_rows))
         rows = rows.append_column("_position", pa.array(range(rows.num_rows), pa.int64()))
         tables.append(rows.append_column("_night", pa.repeat(pa.scalar(file.night, pa.date32()), rows.num_rows)))
+    # A night of empty files, or whose records leave a key out, still has the columns that the company file names.
+    named = {*source.columns.values(), *([source.available] if source.available else [])}
+    tables.append(pa.schema([(name, pa.string()) for name in sorted(named)]).empty_table())
     return reader.derive(pa.concat_tables(tables, promote_options="default"))
 
 

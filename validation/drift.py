@@ -142,8 +142,9 @@ def _usable(reference: pd.DataFrame, current: pd.DataFrame, kinds: Mapping[str, 
 def _with_missing(
     reference: pd.DataFrame, current: pd.DataFrame, usable: Sequence[str], kinds: Mapping[str, Kind]
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Kind]]:
-    """Add a truth value per feature that has missing values; of scores and labels a missing one means nothing."""
-    gaps = [c for c in usable if kinds[c] == "feature" and (reference[c].isna().any() or current[c].isna().any())]
+    """Add a truth value per feature whose share of missing values moved so far that it may count; not of labels."""
+    gone = {c: abs(reference[c].isna().mean() - current[c].isna().mean()) for c in usable if kinds[c] == "feature"}
+    gaps = [c for c, moved in gone.items() if moved > FLOOR / 2]
     frames = [
         frame[list(usable)].assign(**{c + MISSING: frame[c].isna().astype(str) for c in gaps})
         for frame in (reference, current)

@@ -11,7 +11,7 @@ from infra.clock import Nights
 from infra.company import Source
 from infra.errors import Rejected
 from infra.lake import Lake
-from validation.contracts import Contract
+from validation.contracts import Column, Contract
 from validation.parse import DUCKDB, masked, typed
 from validation.sources import adapter
 from validation.sources.base import BROKEN, literal, quoted
@@ -27,13 +27,15 @@ def parse_fact(
     Raises
     ------
     Rejected
-        A source maps a column that the fact does not have, or was not ingested up to the last night.
+        A source maps a column that the fact does not have.
     """
     parts = []
     for number, source in enumerate(sources):
         newest = lake.newest(f"bronze/{source.name}")
         if newest is None or newest < nights.last:
-            raise Rejected("night", f"a night that was ingested from {source.name}", str(nights.last), "Run ingest first.")
+            raise Rejected(
+                "night", f"a night that was ingested from {source.name}", str(nights.last), "Run ingest first."
+            )
         table = load(connection, lake, source, nights, number)
         names = [row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()]
         parts.append(typed_rows(contract, source, table, names))
@@ -74,10 +76,7 @@ def typed_rows(contract: Contract, source: Source, table: str, names: Sequence[s
         if wanted[name].type != "text"
     )
     broken = f"CASE WHEN t.{BROKEN} IS NOT NULL THEN 'row' END" if BROKEN in names else "NULL"
-    outer = ", ".join(
-        f"({finished(name, masked(sql) if wanted[name].masked else sql)})::{DUCKDB[wanted[name].type]} AS {quoted(name)}"
-        for name, sql in read.items()
-    )
+    outer = ", ".join(f"{finished(wanted[name], sql)} AS {quoted(name)}" for name, sql in read.items())
     kept = ", ".join(name for name in (*OURS, *([BROKEN] if BROKEN in names else [])))
     return f"""SELECT _row, _file AS file, _position AS position, _ingested_at AS ingested_at, known_day,
             {literal(source.name)} AS source, {literal(source.id_space)} AS id_space, {outer},
@@ -85,9 +84,11 @@ def typed_rows(contract: Contract, source: Source, table: str, names: Sequence[s
         FROM (SELECT {kept}, {inner} FROM {table}) t"""
 
 
-def finished(name: str, sql: str) -> str:
-    """Return SQL of a column's final value: ``retracted`` is never null."""
-    return f"coalesce({sql}, false)" if name == "retracted" else sql
+def finished(column: Column, sql: str) -> str:
+    """Return SQL of a column's final value: personal data is masked, ``retracted`` is never null."""
+    sql = masked(sql) if column.masked else sql
+    sql = f"coalesce({sql}, false)" if column.name == "retracted" else sql
+    return f"({sql})::{DUCKDB[column.type]}"
 
 
 def raw_text(connection: duckdb.DuckDBPyConnection, sources: Sequence[Source], rejected: str) -> str:

@@ -20,7 +20,7 @@ from infra.company import Source
 from infra.errors import Rejected
 from infra.lake import Commit
 from infra.workspace import Workspace
-from validation.accounts import Account, Nightly, facts, totals
+from validation.accounts import Nightly, facts, tally, totals
 from validation.arrivals import first_night
 from validation.contracts import CONTRACTS, Contract
 from validation.facts import parse_fact, raw_text
@@ -120,7 +120,9 @@ def inputs(ws: Workspace, contract: Contract, sources: Sequence[Source], nights:
     for source in sources:
         newest = ws.lake.newest(f"bronze/{source.name}")
         if newest is None or newest < nights.last:
-            raise Rejected("night", f"a night that was ingested from {source.name}", str(nights.last), "Run ingest first.")
+            raise Rejected(
+                "night", f"a night that was ingested from {source.name}", str(nights.last), "Run ingest first."
+            )
     code = "".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in CODE)
     rules = [contract, *(source.model_dump_json() for source in sources), code]
     bronze = [ws.lake.digests(f"bronze/{source.name}", nights, partition="known_day") for source in sources]
@@ -164,7 +166,8 @@ def frame(connection: duckdb.DuckDBPyConnection, contract: Contract) -> pd.DataF
     named |= {c.name for c in contract.all_columns if c.most is not None}
     named |= {name for rule in contract.all_rules for name in rule.columns}
     rows = connection.sql(f"SELECT _row, {', '.join(sorted(named))} FROM parsed ORDER BY _row").to_arrow_table()
-    return rows.to_pandas().set_index("_row").rename_axis(None)
+    found: pd.DataFrame = rows.to_pandas()
+    return found.set_index("_row").rename_axis(None)
 
 
 def sort_rows(
@@ -172,10 +175,15 @@ def sort_rows(
 ) -> Judged:
     """Return the rows of a batch as silver, quarantine and duplicates, with their account."""
     pairs = [(row, reason) for reason, rows in broken.items() for row in rows]
-    found = {"_row": pa.array([row for row, _ in pairs], pa.int64()), "reason": pa.array([r for _, r in pairs], pa.string())}
+    found = {
+        "_row": pa.array([row for row, _ in pairs], pa.int64()),
+        "reason": pa.array([r for _, r in pairs], pa.string()),
+    }
     connection.register("broken", pa.table(found))
     connection.execute(REASONS)
-    connection.execute("CREATE OR REPLACE TEMP VIEW accepted AS FROM parsed WHERE _row NOT IN (SELECT _row FROM rejected)")
+    connection.execute(
+        "CREATE OR REPLACE TEMP VIEW accepted AS FROM parsed WHERE _row NOT IN (SELECT _row FROM rejected)"
+    )
     repeats = mark_duplicates(connection, ws.lake, made.contract, "accepted", made.nights)
     raw_text(connection, made.sources, "rejected")
     silver = f"""SELECT {", ".join(columns(made.contract))}, known_day FROM accepted
@@ -185,7 +193,7 @@ def sort_rows(
         connection.sql(silver).to_arrow_table(),
         connection.sql(QUARANTINE).to_arrow_table(),
         connection.sql(DUPLICATES).to_arrow_table(),
-        account(connection),
+        tally(connection),
     )
 
 
@@ -201,25 +209,6 @@ QUARANTINE = """SELECT source, file, position, ingested_at, reason, raw, known_d
     FROM rejected JOIN parsed USING (_row) JOIN raw_json USING (_row) ORDER BY known_day, file, position"""
 DUPLICATES = """SELECT source, file, position, event_id, known_day
     FROM parsed WHERE _row IN (SELECT _row FROM repeats) ORDER BY known_day, file, position"""
-ACCOUNT = """SELECT known_day::VARCHAR, source, file, CASE WHEN rejected._row IS NOT NULL THEN rejected.reason
-        WHEN repeats._row IS NOT NULL THEN 'duplicates' ELSE 'silver' END AS fate, count(*)
-    FROM parsed LEFT JOIN rejected USING (_row) LEFT JOIN repeats USING (_row) GROUP BY ALL ORDER BY ALL"""
-
-
-def account(connection: duckdb.DuckDBPyConnection) -> Nightly:
-    """Return what became of every parsed row, per night, source and file."""
-    nights: dict[str, dict[str, dict[str, Account]]] = {}
-    for night, source, file, fate, rows in connection.execute(ACCOUNT).fetchall():
-        files = nights.setdefault(night, {}).setdefault(source, {})
-        kept = files.setdefault(file, Account(read=0, silver=0, duplicates=0, reasons={}))
-        kept["read"] += rows
-        if fate == "silver":
-            kept["silver"] += rows
-        elif fate == "duplicates":
-            kept["duplicates"] += rows
-        else:
-            kept["reasons"][fate] = rows
-    return nights
 
 
 def refuse_bad(found: Judged) -> None:

@@ -32,8 +32,6 @@ from validation.arrivals import (
 )
 from validation.sources.base import BROKEN, literal, quoted
 
-BUSY = 20
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -170,23 +168,17 @@ def forget_known(ws: Workspace, plan: Plan, connection: duckdb.DuckDBPyConnectio
 
 
 def refuse_empty(ws: Workspace, plan: Plan, rows: pa.Table) -> None:
-    """Refuse a source without any row, and a night without one where the source has many every night.
+    """Refuse a source without any row; how few a nightly file may hold is the source's ``min_rows``.
 
     Raises
     ------
     Rejected
-        The source, or one of its files, is empty.
+        The source is empty.
     """
     before = sum((commit.notes or {}).get("rows", 0) for commit in ws.lake.commits(plan.table))
-    if not rows.num_rows + before or not (rows.num_rows or plan.source.nightly):
+    quiet_night = plan.source.nightly and (before or len(plan.nights) == 1)
+    if not rows.num_rows and not quiet_night:
         raise Rejected(f"source {plan.source.name}", "at least one row", "none", "An empty source is refused.")
-    usual = (rows.num_rows + before) / len(Nights(first_night(ws), plan.nights.last))
-    full = set(rows["_file"].unique().to_pylist())
-    empty = [file.name for file in plan.files if file.night and file.name not in full]
-    if empty and usual >= BUSY:
-        raise Rejected(
-            f"file {empty[0]}", f"about {usual:.0f} rows, as on other nights", "none", "Deliver the file again."
-        )
 
 
 def timed(source: Source) -> str:

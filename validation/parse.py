@@ -45,7 +45,8 @@ def typed(kind: Type, text: str, weeks: int = 0) -> str:
     if kind == "integer":
         return f"CASE WHEN {full(text, WHOLE)} THEN TRY_CAST(regexp_replace({text}, '\\.0+$', '') AS BIGINT) END"
     if kind == "decimal":
-        return f"CASE WHEN {full(text, NUMBER)} AND isfinite(TRY_CAST({text} AS DOUBLE)) THEN TRY_CAST({text} AS DOUBLE) END"
+        number = f"TRY_CAST({text} AS DOUBLE)"
+        return f"CASE WHEN {full(text, NUMBER)} AND isfinite({number}) THEN {number} END"
     if kind == "boolean":
         return f"CASE WHEN lower({text}) IN {TRUE} THEN true WHEN lower({text}) IN {FALSE} THEN false END"
     shift = f" + INTERVAL '{weeks * 7} days'" if weeks else ""

@@ -9,7 +9,6 @@ from infra.lake import Lake
 from validation.contracts import Contract
 from validation.sources.base import quoted
 
-HEAD = ("event_id", "source", "id_space")
 FIRST = (
     "event_id",
     "source",
@@ -73,7 +72,7 @@ def mark_duplicates(
 
 
 def earlier(connection: duckdb.DuckDBPyConnection, lake: Lake, contract: Contract, nights: Nights) -> Sequence[str]:
-    """Make the table ``known`` of what earlier nights of silver say under the event ids at hand; none where there are none."""
+    """Make the table ``known`` of what earlier nights of silver say under the event ids at hand, if there are any."""
     table = f"silver/{contract.fact}"
     commits = lake.commits(table)
     if not commits or (first := min(commit.nights.first for commit in commits)) >= nights.first:

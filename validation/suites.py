@@ -33,7 +33,7 @@ def expectations(contract: Contract) -> dict[str, Expectation]:
     Examples
     --------
     >>> list(expectations(CONTRACTS["outcomes"]))[-4:]
-    ['missing:kind', 'unknown:kind', 'missing:value', 'range:value']
+    ['unknown:kind', 'missing:value', 'range:value', 'event_time_in_the_future']
     """
     found = {reason: made for column in contract.all_columns for reason, made in of_column(column)}
     found |= {rule.name: of_rule(rule) for rule in contract.all_rules}

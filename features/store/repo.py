@@ -4,6 +4,7 @@ Before it the catalogue and the gold tables, after it the two ways out of Feast:
 ``publish`` for the online store. The stores named here are Feast's own; ours slide in by their import paths.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -71,13 +72,15 @@ def apply_definitions(ws: Workspace, store: FeatureStore, services: Mapping[str,
     """
     groups, services = groups_of(ws.company), services or {}
     told = ws.folder("feast") / "applied.json"
-    applied = json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}
     wanted = {"views": definitions(ws, groups)} | {f"service:{n}": sorted(refs) for n, refs in services.items()}
-    if wanted.items() <= applied.items():
-        return False
-    with redirect_stdout(StringIO()):
+    # Tasks that publish and train begin together; Feast's registry bears one writer.
+    with told.with_suffix(".lock").open("w") as lock, redirect_stdout(StringIO()):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        applied = json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}
+        if wanted.items() <= applied.items():
+            return False
         store.apply(repository(groups, services, source_folder(ws)))
-    write_json(told, applied | wanted)
+        write_json(told, applied | wanted)
     return True
 
 

@@ -36,8 +36,8 @@ export UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1 VIRTUAL_ENV="$PWD/.venv"
 suits .venv/bin/python && .venv/bin/uv --version >/dev/null 2>&1 && [ "$(cat .venv/folder 2>/dev/null)" = "$PWD" ] ||
     install_uv
 pwd >.venv/folder
-say "installing $(grep -c '^[a-z0-9].*==' requirements.lock) packages from requirements.lock (half a minute the first time)"
-.venv/bin/uv pip sync --quiet --require-hashes requirements.lock || stop "the packages could not be installed; see above."
+say "installing $(grep -c '^[a-z0-9].*==' requirements.lock) packages from requirements.lock (about a minute the first time)"
+.venv/bin/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock || stop "the packages could not be installed; see above."
 .venv/bin/uv pip install --quiet --no-deps --no-build-isolation --editable . || stop "Rapport itself could not be installed; see above."
 echo "$wanted" >$stamp
 say "ready"

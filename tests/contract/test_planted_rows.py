@@ -1,5 +1,6 @@
 """For every expectation a planted row exists that is quarantined with its reason, and reaches silver without it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,18 +22,36 @@ GOOD = {
 FACTS: dict[str, dict[str, str]] = {
     "customers": {"segment": "consumer", "tier": "gold", "region": "north", "language": "de", "plan": "basic"},
     "interactions": {
-        "channel": "chat", "thread_id": "T1", "author_role": "customer", "visibility": "public", "text": "hello",
+        "channel": "chat",
+        "thread_id": "T1",
+        "author_role": "customer",
+        "visibility": "public",
+        "text": "hello",
     },
     "ticket_events": {
-        "ticket_id": "T1", "kind": "opened", "priority": "3", "category": "billing", "assignment_group": "a",
-        "channel": "call", "sla_met": "true",
+        "ticket_id": "T1",
+        "kind": "opened",
+        "priority": "3",
+        "category": "billing",
+        "assignment_group": "a",
+        "channel": "call",
+        "sla_met": "true",
     },
     "transactions": {
-        "kind": "order", "order_id": "O1", "product": "lamp", "quantity": "1", "amount_minor": "500", "currency": "EUR",
+        "kind": "order",
+        "order_id": "O1",
+        "product": "lamp",
+        "quantity": "1",
+        "amount_minor": "500",
+        "currency": "EUR",
     },
     "behaviours": {"kind": "login", "session_id": "S1", "page": "home", "duration_ms": "10"},
     "decisions": {
-        "decision_id": "D1", "policy": "p", "candidates": "a|b", "choice": "a", "propensity": "0.5",
+        "decision_id": "D1",
+        "policy": "p",
+        "candidates": "a|b",
+        "choice": "a",
+        "propensity": "0.5",
     },
     "outcomes": {"decision_id": "D1", "kind": "reward", "value": "0.5"},
 }
@@ -66,24 +85,30 @@ def planted(reason: str) -> dict[str, str]:
     return PLANTED[reason]
 
 
-def run(home: Path, fact: str, change: dict[str, str]) -> dict[str, list[str]]:
-    """Bring a good and a planted row through the door; returns the rows of silver and the reasons of quarantine."""
+def run(home: Path, fact: str, changes: Sequence[dict[str, str]]) -> dict[int, str]:
+    """Bring a good row and planted ones through the door; returns the fate of each: ``silver`` or its reason."""
     good = GOOD | FACTS[fact]
     ws = workspace(home, source(fact, list(good), max_rejected=1.0))
-    deliver(home, f"{fact}-{NIGHT}.csv", [good, good | {"event_id": "2"} | change])
+    rows = [good, *(good | {"event_id": str(i)} | change for i, change in enumerate(changes, 2))]
+    deliver(home, f"{fact}-{NIGHT}.csv", rows)
     ingest(ws, NIGHT)
     gate(ws, NIGHT)
-    reasons = ws.lake.read(f"quarantine/{fact}")["reason"].to_pylist()
-    return {"silver": ws.lake.read(f"silver/{fact}")["position"].to_pylist(), "reasons": reasons}
+    fates = {row["position"]: row["reason"] for row in ws.lake.read(f"quarantine/{fact}").to_pylist()}
+    return fates | dict.fromkeys(ws.lake.read(f"silver/{fact}")["position"].to_pylist(), "silver")
+
+
+@pytest.mark.parametrize("fact", CONTRACTS)
+def test_every_planted_row_is_quarantined_for_the_rule_it_breaks(fact: str, tmp_path: Path) -> None:
+    """The whole suite keeps each planted row out, with its own reason and no other."""
+    reasons = list(suites.expectations(CONTRACTS[fact]))
+    assert run(tmp_path, fact, [planted(reason) for reason in reasons]) == dict(enumerate(["silver", *reasons]))
 
 
 @pytest.mark.parametrize(("fact", "reason"), CASES)
-def test_a_planted_row_reaches_silver_only_without_its_expectation(
+def test_a_planted_row_reaches_silver_without_its_expectation(
     fact: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The expectation, and nothing else, keeps its row out."""
-    assert run(tmp_path / "whole", fact, planted(reason)) == {"silver": [0], "reasons": [reason]}
     whole = suites.expectations
     monkeypatch.setattr(suites, "expectations", lambda c: {k: v for k, v in whole(c).items() if k != reason})
-    found = run(tmp_path / "without", fact, planted(reason))
-    assert (sorted(found["silver"]), found["reasons"]) == ([0, 1], [])
+    assert run(tmp_path, fact, [planted(reason)]) == {0: "silver", 1: "silver"}

@@ -1,4 +1,4 @@
-"""Adapters for a user's own CSV, JSONL and Parquet files: every value as text as it came, columns as the company file says."""
+"""Adapters for a user's own CSV, JSONL and Parquet files: values as text as they came, columns as the company says."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ class Mapped:
 
 
 class Csv(Mapped):
-    """Comma-separated UTF-8 text with a header; a line with too few or too many fields is kept whole and quarantined."""
+    """Comma-separated UTF-8 text with a header; a line of the wrong length is kept whole and quarantined."""
 
     def read(self, path: Path) -> pa.Table:
         """Read one file; an empty field is a missing value.

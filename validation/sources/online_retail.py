@@ -1,7 +1,7 @@
 """Adapter of Online Retail II: each invoice line becomes one transaction.
 
-A line has no id: it is known by its content and its ordinal among equal lines of the file, for 6,544 exactly equal lines
-are not all mistakes.
+A line has no id: it is known by its content and its ordinal among equal lines of the file, for 6,544 exactly equal
+lines are not all mistakes.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
 """Adapter of the ServiceNow incident log: each update of an incident becomes one ticket event.
 
-What happened is told from the row and the rows before it in the incident (``event_seq``), never from later ones, and the
-columns that carry hindsight cannot be mapped at all.
+What happened is told from the row and the rows before it in the incident (``event_seq``), never from later ones, and
+the columns that carry hindsight cannot be mapped at all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,7 +64,8 @@ PREDECESSORS = """
             coalesce(again > lag(again) OVER life, false) AS _reopened,
             max(sys_updated_at) OVER life AS _available
         FROM once WINDOW life AS (PARTITION BY number ORDER BY TRY_CAST(event_seq AS BIGINT)))
-    SELECT rows.*, _first::VARCHAR AS _first, _assigned::VARCHAR AS _assigned, _reopened::VARCHAR AS _reopened, _available
+    SELECT rows.*, _first::VARCHAR AS _first, _assigned::VARCHAR AS _assigned, _reopened::VARCHAR AS _reopened,
+        _available
     FROM rows LEFT JOIN seen
         ON rows.number IS NOT DISTINCT FROM seen.number AND rows.event_seq IS NOT DISTINCT FROM seen.event_seq
     ORDER BY _file, _position"""
@@ -89,7 +90,7 @@ class ServiceNow(Parquet):
             The company file maps a column that carries hindsight.
         """
         for raw in (*source.columns.values(), source.available):
-            if raw in REFUSED:
+            if raw and raw in REFUSED:
                 raise Rejected(
                     f"source {source.name}, columns",
                     "columns that were known at their time",

@@ -1,0 +1,175 @@
+"""One list of properties that every model must pass, and what the trainer refuses."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features.catalogue import CATALOGUE
+from features.spec import TICKET, Group, Measure, col
+from infra.errors import Rejected
+from infra.registry import Feature, digest_of
+from tests.models.data import TYPES, made_up, made_up_log
+from training.dataset import Split, encode, learn_features, time_split, to_slice
+from training.evaluate import best_action, evaluate_policy, evaluate_scores, simple_rule
+from training.experiment import choices
+from training.gates import Decision, judge
+from training.intervals import Floats
+from training.labels import LABELS, NO_ORDER, refuse_label_inputs
+from training.model import RECIPES, Model, Slice, recipe
+
+SEEDS = range(5)
+
+
+def rows_of(name: str, seed: int = 0, *, shuffled: bool = False) -> pd.DataFrame:
+    make = made_up_log if name == "next_best_action" else made_up
+    return make(seed=seed, shuffled=shuffled)
+
+
+def slices_of(rows: pd.DataFrame) -> tuple[tuple[Feature, ...], Slice, Slice, Slice]:
+    split = time_split(rows)
+    features = learn_features(TYPES, split.train)
+    train, calibration, test = (
+        to_slice(part, features, "customer_id") for part in (split.train, split.calibration, split.test)
+    )
+    return features, train, calibration, test
+
+
+def fitted(name: str, rows: pd.DataFrame) -> tuple[Model, Slice, Slice]:
+    _, train, calibration, test = slices_of(rows)
+    return recipe(name)().fit(train, calibration), train, test
+
+
+def judged(model: Model, train: Slice, test: Slice, incumbent: Floats | None = None) -> Decision:
+    said = model.predict(test.x)
+    if model.actions:
+        return judge(evaluate_policy(test, choices(model, said), best_action(train)))
+    baselines = {"majority": np.full(len(test), train.y.mean()), "logistic": simple_rule(train, test)}
+    return judge(evaluate_scores(test, said, baselines, incumbent))
+
+
+@pytest.fixture(params=sorted(RECIPES), scope="module")
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def trained(name: str) -> tuple[Model, Slice, Slice]:
+    return fitted(name, rows_of(name))
+
+
+def test_the_same_rows_give_the_same_bytes(name: str, trained: tuple[Model, Slice, Slice], tmp_path: Path) -> None:
+    digests = []
+    for i, model in enumerate((trained[0], fitted(name, rows_of(name))[0])):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        digests.append([digest_of(folder / file) for file in model.save(folder)])
+    assert digests[0] == digests[1]
+
+
+def test_it_does_not_say_the_same_of_everybody(trained: tuple[Model, Slice, Slice]) -> None:
+    model, _, test = trained
+    assert np.ptp(model.predict(test.x), axis=0).min() > 0.01
+
+
+def test_it_is_better_for_having_learned(trained: tuple[Model, Slice, Slice]) -> None:
+    decision = judged(*trained)
+    assert decision.passed, decision.reason
+
+
+def test_it_takes_missing_values_and_unknown_words(name: str, trained: tuple[Model, Slice, Slice]) -> None:
+    model, features = trained[0], slices_of(rows_of(name))[0]
+    strange = rows_of(name).head(3).assign(customer__plan__365d="never seen")
+    strange.loc[:, ["customer__spend__30d", "customer__negative__30d"]] = np.nan
+    x = encode(strange, features)
+    assert np.isnan(x[:, -1]).all()
+    assert np.isfinite(model.predict(x)).all()
+
+
+def test_it_says_the_same_after_saving(trained: tuple[Model, Slice, Slice], tmp_path: Path) -> None:
+    model, _, test = trained
+    files = model.save(tmp_path)
+    loaded = type(model).load(tmp_path, actions=model.actions, calibration=model.calibration)
+    assert sorted(files) == sorted(path.name for path in tmp_path.iterdir())
+    np.testing.assert_array_equal(loaded.predict(test.x), model.predict(test.x))
+
+
+def test_its_importance_names_every_feature(trained: tuple[Model, Slice, Slice]) -> None:
+    gains = trained[0].importance()
+    assert gains.shape == (len(TYPES),)
+    assert gains.argmax() != list(TYPES).index("customer_messages_1a2b3c4d:customer__noise__30d")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_shuffled_labels_have_no_champion(name: str, seed: int) -> None:
+    decision = judged(*fitted(name, rows_of(name, seed, shuffled=True)))
+    assert not decision.passed
+    assert "does not beat" in decision.reason or "the same of everybody" in decision.reason
+
+
+def test_a_worse_challenger_does_not_replace_the_incumbent() -> None:
+    model, train, test = fitted("churn", made_up())
+    truth = 0.9 * test.y + 0.05
+    decision = judged(model, train, test, incumbent=truth)
+    assert not decision.passed
+    assert "worse than the incumbent" in decision.reason
+
+
+def test_calibration_keeps_the_order(trained: tuple[Model, Slice, Slice]) -> None:
+    model, _, test = trained
+    if model.calibration is not None:
+        assert model.calibration.a > 0
+        assert (model.predict(test.x) > 0).all()
+        assert (model.predict(test.x) < 1).all()
+
+
+@pytest.mark.row("R23")
+def test_a_random_split_is_refused() -> None:
+    with pytest.raises(Rejected, match="split: expected time"):
+        time_split(made_up(), how="random")
+
+
+def test_no_label_window_reaches_into_the_test_slice() -> None:
+    rows = made_up()
+    split = time_split(rows)
+    starts = split.test["event_time"].min()
+    assert (split.train["label_end"] < starts).all()
+    assert (split.calibration["label_end"] < starts).all()
+    assert split.train["event_time"].max() < split.calibration["event_time"].min()
+    assert len(split.train) + len(split.calibration) + len(split.test) < len(rows)
+    assert min(len(split.train), len(split.calibration), len(split.test)) > 0
+    again = Split.of(split.joined())
+    assert [len(part) for part in (again.train, again.calibration, again.test)] == [
+        len(part) for part in (split.train, split.calibration, split.test)
+    ]
+
+
+@pytest.mark.parametrize("column", ["sla_met", "resolved_at", "closed_code", "made_sla"])
+def test_a_column_of_hindsight_is_refused_as_input(column: str) -> None:
+    group = Group(
+        "spoiled", "knows how it ended", "tests", "none", TICKET, "ticket_events",
+        (Measure("kept", "count", ("7d",), where=col(column) == "x", meaning="what it ended with"),),
+    )  # fmt: skip
+    for label in LABELS.values():
+        with pytest.raises(Rejected, match=column):
+            refuse_label_inputs(label, group.refs(), (group,))
+        with pytest.raises(Rejected, match=column):
+            refuse_label_inputs(label, [f"unknown_view:ticket__{column}__7d"], ())
+
+
+def test_a_label_is_no_input_of_itself() -> None:
+    with pytest.raises(Rejected, match="no_order"):
+        refuse_label_inputs(NO_ORDER, ["customer_orders_1a2b3c4d:no_order"], CATALOGUE)
+
+
+def test_the_catalogue_holds_no_hindsight() -> None:
+    for label in LABELS.values():
+        refuse_label_inputs(label, [ref for group in CATALOGUE for ref in group.refs()], CATALOGUE)
+
+
+def test_a_long_horizon_spaces_its_spine() -> None:
+    assert NO_ORDER.with_options({"horizon_days": 90}).every == 21
+    assert NO_ORDER.with_options({"horizon_days": 30}).every == 7
+    assert replace(NO_ORDER, every=1).with_options({}).every == 1

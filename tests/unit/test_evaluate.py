@@ -1,0 +1,79 @@
+"""Metrics against scikit-learn, also with rows that count more than once; intervals and gates by hand."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
+
+from training.evaluate import METRICS, Evaluation
+from training.gates import judge
+from training.intervals import Draws, bootstrap
+from training.model import Calibration
+
+RNG = np.random.default_rng(3)
+P = np.round(RNG.random(400), 2)
+Y = (RNG.random(400) < P).astype(float)
+TIMES = RNG.integers(0, 3, 400).astype(float)
+THEIRS = {"auc": roc_auc_score, "pr_auc": average_precision_score, "brier": brier_score_loss, "log_loss": log_loss}
+
+
+@pytest.mark.parametrize("times", [np.ones(400), TIMES], ids=["once", "resampled"])
+@pytest.mark.parametrize("name", sorted(THEIRS))
+def test_metrics_equal_those_of_scikit_learn(name: str, times: np.ndarray) -> None:
+    kept = np.clip(P, 1e-7, 1 - 1e-7)
+    assert METRICS[name](Y, kept, times) == pytest.approx(THEIRS[name](Y, kept, sample_weight=times), rel=1e-6)
+
+
+def test_calibration_error_by_hand() -> None:
+    y, p = np.array([0.0, 1.0, 1.0, 1.0]), np.array([0.11, 0.19, 0.9, 0.9])
+    assert METRICS["ece"](y, p, np.ones(4)) == pytest.approx((2 * abs(0.5 - 0.15) + 2 * 0.1) / 4)
+
+
+def test_one_class_has_no_area() -> None:
+    assert np.isnan(METRICS["auc"](np.ones(3), P[:3], np.ones(3)))
+    assert np.isnan(METRICS["pr_auc"](np.zeros(3), P[:3], np.ones(3)))
+
+
+def test_platt_scaling_mends_overconfidence() -> None:
+    odds = RNG.normal(0, 2, 5000)
+    y = (RNG.random(5000) < 1 / (1 + np.exp(-odds))).astype(float)
+    found = Calibration.fit(1 / (1 + np.exp(-2 * odds)), y)
+    assert found.a == pytest.approx(0.5, abs=0.05)
+    assert found.b == pytest.approx(0.0, abs=0.1)
+
+
+def test_rows_of_one_customer_make_the_interval_wider() -> None:
+    values = np.repeat(RNG.normal(size=100), 10)
+    mean = {"mean": lambda times: float(np.average(values, weights=times))}
+    alone = bootstrap(mean, np.arange(1000), seed=1)["mean"].interval()
+    together = bootstrap(mean, np.repeat(np.arange(100), 10), seed=1)["mean"].interval()
+    assert together.high - together.low > 2 * (alone.high - alone.low)
+    assert together.low < values.mean() < together.high
+
+
+def test_the_bootstrap_is_seeded() -> None:
+    mean = {"mean": lambda times: float(np.average(P, weights=times))}
+    first, second = (bootstrap(mean, np.arange(400), seed=5)["mean"].draws for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def evaluation(gain: float, *, constant: bool = False, incumbent: float | None = None) -> Evaluation:
+    noise = np.linspace(-0.01, 0.01, 101)
+    model = Draws(0.7 + gain, 0.7 + gain + noise)
+    champion = None if incumbent is None else Draws(incumbent, np.full(101, incumbent))
+    return Evaluation("auc", model, {"rule": Draws(0.7, np.full(101, 0.7))}, {}, constant, 500, champion)
+
+
+@pytest.mark.parametrize(
+    ("found", "alias", "says"),
+    [
+        (evaluation(0.02), "champion", "beats the best baseline, rule"),
+        (evaluation(0.005), "challenger", "does not beat the baseline rule"),
+        (evaluation(0.02, constant=True), "challenger", "the same of everybody"),
+        (evaluation(0.02, incumbent=0.8), "challenger", "worse than the incumbent"),
+        (evaluation(0.02, incumbent=0.719), "champion", "not worse than the incumbent"),
+    ],
+)
+def test_the_gate(found: Evaluation, alias: str, says: str) -> None:
+    decision = judge(found)
+    assert decision.alias == alias
+    assert says in decision.reason

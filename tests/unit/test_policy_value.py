@@ -1,0 +1,60 @@
+"""Off-policy value: the formulas by hand, and intervals that cover a known truth."""
+
+import numpy as np
+import pytest
+
+from infra.errors import Rejected
+from training.policy_value import Log, effective_sample_size, importance, ips, policy_value, snips
+
+ACTIONS = np.array(["a", "b", "c"])
+MEAN = np.array([[0.2, 0.5, 0.6], [0.7, 0.3, 0.1]])
+SEEDS = range(50)
+
+
+def synthetic(seed: int, customers: int = 400, each: int = 3) -> tuple[Log, np.ndarray]:
+    """Return a log of customers of two kinds, and the kind of each decision."""
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(customers), each)
+    kind = np.repeat(rng.integers(0, 2, customers), each)
+    odds = np.array([[0.5, 0.3, 0.2], [0.2, 0.3, 0.5]])[kind]
+    choice = (odds.cumsum(axis=1) < rng.random(len(who))[:, None]).sum(axis=1)
+    reward = MEAN[kind, choice] + np.repeat(rng.normal(0, 0.1, customers), each) + rng.normal(0, 0.2, len(who))
+    return Log(ACTIONS[choice], odds[np.arange(len(who)), choice], reward, who.astype(str)), kind
+
+
+def chance_of_best(log: Log, kind: np.ndarray) -> np.ndarray:
+    return np.asarray((ACTIONS[MEAN.argmax(axis=1)][kind] == log.action).astype(float))
+
+
+def test_the_formulas_by_hand() -> None:
+    log = Log(ACTIONS[[0, 1, 1]], np.array([0.5, 0.25, 0.5]), np.array([1.0, 0.5, 0.0]), np.array(["x", "y", "z"]))
+    w = importance(np.array([1.0, 1.0, 0.0]), log)
+    np.testing.assert_allclose(w, [2.0, 4.0, 0.0])
+    assert ips(w, log.reward, np.ones(3)) == pytest.approx((2 * 1 + 4 * 0.5) / 3)
+    assert snips(w, log.reward, np.ones(3)) == pytest.approx((2 * 1 + 4 * 0.5) / 6)
+    assert ips(w, log.reward, np.array([2.0, 0.0, 1.0])) == pytest.approx(4 / 3)
+    assert effective_sample_size(w) == pytest.approx(36 / 20)
+
+
+def test_the_logging_policy_values_itself() -> None:
+    log, _ = synthetic(0)
+    found = policy_value(log.propensity, log)
+    assert found.ips.value == pytest.approx(found.logging.value)
+    assert found.snips.value == pytest.approx(found.logging.value)
+    assert found.effective == pytest.approx(len(log.reward))
+
+
+@pytest.mark.parametrize("estimator", ["ips", "snips"])
+def test_intervals_cover_the_truth(estimator: str) -> None:
+    truth = MEAN.max(axis=1).mean()
+    covered = 0
+    for seed in SEEDS:
+        log, kind = synthetic(seed)
+        found = getattr(policy_value(chance_of_best(log, kind), log, seed=seed), estimator)
+        covered += found.low <= truth <= found.high
+    assert covered >= 0.9 * len(SEEDS)
+
+
+def test_a_propensity_of_zero_is_refused() -> None:
+    with pytest.raises(Rejected, match="propensity"):
+        Log(ACTIONS[:1], np.array([0.0]), np.array([1.0]), np.array(["x"]))

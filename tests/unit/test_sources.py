@@ -1,0 +1,183 @@
+"""The adapters: text as it came, ids and kinds told from the row and its past, hindsight refused."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from infra.company import Source
+from infra.errors import Rejected
+from infra.workspace import Workspace
+from tests.door import NIGHT, ORDER, deliver, source, workspace
+from validation.arrivals import first_night, last_night
+from validation.gate import gate
+from validation.ingest import ingest
+from validation.sources import adapter
+from validation.sources.base import BROKEN
+from validation.sources.servicenow import REFUSED
+
+LOG = {
+    "number": "0000001", "event_seq": 0, "incident_state": "New", "reassignment_count": 0, "reopen_count": 0,
+    "made_sla": True, "caller_id": "7", "sys_updated_at": datetime(2026, 5, 25, 9, tzinfo=UTC), "contact_type": "Phone",
+    "category": "55", "priority": "3", "assignment_group": "a",
+}  # fmt: skip
+LINE = {
+    "Invoice": "1", "StockCode": "85048", "Description": "LIGHTS", "Quantity": 3,
+    "InvoiceDate": datetime(2026, 5, 25, 9, tzinfo=UTC), "Price": 0.335, "Customer ID": 13085, "Country": "UK",
+}  # fmt: skip
+
+
+def servicenow(**more: object) -> Source:
+    """Return a source of the incident log."""
+    told = {"name": "log", "adapter": "servicenow", "fact": "ticket_events", "path": "in/log.parquet", "id_space": "s"}
+    return Source.model_validate(told | more)
+
+
+def whole(home: Path, name: str, fact: str, rows: list[dict[str, object]], through: date = NIGHT) -> Workspace:
+    """Bring one whole file through the door up to a night."""
+    told = (
+        f'path = "in/file.parquet"\nid_space = "x"\nadapter = "{name}"\nfact = "{fact}"\ncomplete_through = {through}\n'
+    )
+    ws = workspace(home, f'[[sources]]\nname = "log"\n{told}')
+    deliver(home, "file.parquet", rows)
+    ingest(ws, through)
+    gate(ws, through)
+    return ws
+
+
+def test_values_are_text_as_they_came(tmp_path: Path) -> None:
+    """Digits, zeros and words stay; what is no row is kept whole."""
+    (tmp_path / "a.csv").write_text('n,t\n007,"a, b"\n1.10,\nonly one\n')
+    (tmp_path / "a.jsonl").write_text('{"n": 1.10, "t": true, "x": {"y": [1]}}\nnot json\n{"t": null}\n')
+    pq.write_table(pa.table({"n": [1], "t": pa.array([datetime(2026, 5, 25, tzinfo=UTC)])}), tmp_path / "a.parquet")
+    read = {
+        kind: adapter(servicenow(adapter=kind)).read(tmp_path / f"a.{kind}") for kind in ("csv", "jsonl", "parquet")
+    }
+    assert read["csv"].to_pydict() == {
+        "n": ["007", "1.10", None],
+        "t": ["a, b", None, None],
+        BROKEN: [None, None, "only one"],
+    }
+    assert read["jsonl"]["n"].to_pylist() == ["1.10", None, None]
+    assert read["jsonl"]["t"].to_pylist() == ["true", None, None]
+    assert read["jsonl"]["x"].to_pylist() == ['{"y": ["1"]}', None, None]
+    assert read["jsonl"][BROKEN].to_pylist() == [None, "not json", None]
+    assert read["parquet"].to_pylist() == [{"n": "1", "t": "2026-05-25 00:00:00.000000Z"}]
+
+
+def test_an_unknown_adapter_is_refused() -> None:
+    """The sentence lists those that there are."""
+    with pytest.raises(Rejected, match="servicenow"):
+        adapter(servicenow(adapter="xlsx"))
+
+
+@pytest.mark.parametrize("column", REFUSED)
+def test_a_hindsight_column_cannot_be_mapped(column: str) -> None:
+    """Neither as a column of the fact nor as its availability."""
+    for told in ({"columns": {"category": column}}, {"available": column}):
+        with pytest.raises(Rejected, match=f"'{column}'") as error:
+            adapter(servicenow()).columns(servicenow(**told))
+        assert "\n" not in str(error.value)
+
+
+def test_the_kind_of_a_ticket_event_follows_from_its_past(tmp_path: Path) -> None:
+    """Also where the rows stand in another order and a minute runs backwards."""
+    steps = [
+        {},
+        {"assignment_group": "b", "reassignment_count": 1, "sys_updated_at": datetime(2026, 5, 25, 8, tzinfo=UTC)},
+        {"assignment_group": "b", "reassignment_count": 1},
+        {"assignment_group": "b", "reassignment_count": 1, "incident_state": "Resolved"},
+        {"assignment_group": "b", "reassignment_count": 1, "reopen_count": 1, "caller_id": None},
+        {
+            "assignment_group": "b",
+            "reassignment_count": 1,
+            "reopen_count": 1,
+            "incident_state": "Closed",
+            "made_sla": False,
+        },
+    ]
+    rows = [LOG | step | {"event_seq": i} for i, step in enumerate(steps)]
+    silver = whole(tmp_path, "servicenow", "ticket_events", rows[::-1]).lake.read("silver/ticket_events")
+    found = {row["event_id"]: row for row in silver.to_pylist()}
+    assert [found[f"log:0000001-{i}"]["kind"] for i in range(6)] == [
+        *("opened", "assigned", "updated", "resolved", "reopened", "closed")
+    ]
+    assert [found[f"log:0000001-{i}"]["sla_met"] for i in range(6)] == [None] * 5 + [False]
+    assert found["log:0000001-4"]["source_id"] is None
+    late = found["log:0000001-1"]
+    assert (late["event_time"].hour, late["ingested_at"].hour) == (8, 9)
+
+
+def test_later_rows_change_no_earlier_ticket_event(tmp_path: Path) -> None:
+    """The kinds of a log that is cut short are those of the whole log: nothing looks ahead."""
+    states = ["New", "Active", "Resolved", "Active", "Closed"]
+    rows = [LOG | {"event_seq": i, "incident_state": s, "reassignment_count": i // 2} for i, s in enumerate(states)]
+    kinds = []
+    for n in range(1, 6):
+        silver = whole(tmp_path / str(n), "servicenow", "ticket_events", rows[:n]).lake.read("silver/ticket_events")
+        kinds.append(silver.sort_by("event_id")["kind"].to_pylist())
+    assert kinds == [kinds[-1][:n] for n in range(1, 6)]
+
+
+def test_invoice_lines_become_orders_refunds_and_adjustments(tmp_path: Path) -> None:
+    """Amounts are exact decimals; equal lines are different events; a customer may be unknown."""
+    lines = [
+        LINE,
+        LINE,
+        LINE | {"Invoice": "C2", "Quantity": -3},
+        LINE | {"Invoice": "A3", "Quantity": 1, "Price": -53594.36, "Customer ID": None},
+        LINE | {"Quantity": -1, "Price": 0.0},
+    ]
+    ws = whole(tmp_path, "online_retail", "transactions", lines)
+    silver = ws.lake.read("silver/transactions").sort_by("position").to_pylist()
+    assert [(row["kind"], row["amount_minor"], row["source_id"]) for row in silver] == [
+        ("order", 101, "13085"),
+        ("order", 101, "13085"),
+        ("refund", 101, "13085"),
+        ("adjustment", -5359436, None),
+        ("adjustment", 0, "13085"),
+    ]
+    assert len({row["event_id"] for row in silver}) == 5
+
+
+def test_a_longer_file_in_the_place_of_a_whole_history_adds_only_what_is_new(tmp_path: Path) -> None:
+    """Other order, same rows: bronze keeps its closed nights and takes the later ones."""
+    ws = whole(tmp_path, "online_retail", "transactions", [LINE, LINE])
+    later = LINE | {"InvoiceDate": datetime(2026, 5, 26, 9, tzinfo=UTC)}
+    end = LINE | {"InvoiceDate": datetime(2026, 5, 27, 9, tzinfo=UTC)}
+    deliver(tmp_path, "file.parquet", [end, later, LINE, LINE, LINE])
+    assert last_night(ws) == date(2026, 5, 26)
+    ingest(ws, date(2026, 5, 26))
+    stamps = ws.lake.read("bronze/log").sort_by("_ingested_at")["_ingested_at"].to_pylist()
+    assert [f"{stamp:%d %H}" for stamp in stamps] == ["25 09", "25 09", "26 00", "26 09"]
+
+
+@pytest.mark.row("T1")
+def test_the_availability_is_the_declared_time_with_lag_and_shift(tmp_path: Path) -> None:
+    """A time that cannot be read is that of the row before it; no row of a nightly file leaves its night."""
+    rows = [
+        ORDER | {"exported_at": t} for t in ("2026-05-11T10:00:00", "soon", "2026-05-11T23:59:00+00:00", "2026-05-10")
+    ]
+    ws = workspace(tmp_path, source("transactions", list(ORDER), lag="5m", shift_weeks=2))
+    deliver(tmp_path, f"transactions-{NIGHT}.csv", rows)
+    assert (first_night(ws), last_night(ws)) == (NIGHT, NIGHT)
+    ingest(ws, NIGHT)
+    stamps = ws.lake.read("bronze/transactions").sort_by("_position")["_ingested_at"].to_pylist()
+    assert [f"{stamp:%d %H:%M}" for stamp in stamps] == ["25 10:05", "25 10:05", "25 23:59", "25 00:00"]
+
+
+def test_words_and_constants_of_the_company_file_are_applied(tmp_path: Path) -> None:
+    """A word that is not listed stays as it came."""
+    told = source("transactions", [c for c in ORDER if c != "currency"])
+    told += '[sources.constants]\ncurrency = "EUR"\n[sources.values.kind]\nsale = "order"\n'
+    ws = workspace(tmp_path, told)
+    deliver(
+        tmp_path, f"transactions-{NIGHT}.csv", [ORDER | {"kind": "sale"}, ORDER | {"event_id": "2", "kind": "refund"}]
+    )
+    ingest(ws, NIGHT)
+    gate(ws, NIGHT)
+    silver = ws.lake.read("silver/transactions").sort_by("position")
+    assert silver["kind"].to_pylist() == ["order", "refund"]
+    assert silver["currency"].to_pylist() == ["EUR", "EUR"]
