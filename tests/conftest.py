@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ settings.load_profile("ci" if os.environ.get("CI", "").lower() == "true" else "l
 
 CUSTOMERS, DAYS = 300, 40
 MakeWorkspace = Callable[..., Workspace]
+CopyRing = Callable[[], Workspace]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,6 +53,18 @@ def small_ring(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     ensure(ws)
     run_ring(ws, last_night(ws))
     return ws
+
+
+@pytest.fixture
+def copy_ring(small_ring: Workspace, tmp_path: Path) -> CopyRing:
+    """Copy the small ring, so that a test may change it; the online store stays behind."""
+
+    def copy() -> Workspace:
+        home = tmp_path / "copy"
+        shutil.copytree(small_ring.root, home / small_ring.company.name, ignore=shutil.ignore_patterns("valkey"))
+        return replace(small_ring, settings=small_ring.settings.model_copy(update={"home": home}))
+
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -190,7 +190,7 @@ def read(source: Source, files: Iterable[Arrival]) -> pa.Table:
     for file in files:
         rows = reader.read(file.path)
         if source.nightly and rows.num_rows < source.min_rows:
-            raise Rejected(f"file {file.name}", f"at least {source.min_rows} rows", str(rows.num_rows))
+            raise Rejected(f"file {file.name}", f"at least {source.min_rows} row(s)", str(rows.num_rows))
         missing = [name for name in reader.needs(source) if name not in rows.column_names]
         if missing and (rows.num_rows or rows.num_columns > 1):
             raise find_column(file.path, missing, rows.column_names)

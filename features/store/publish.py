@@ -4,10 +4,8 @@ Feast's Redis store keeps the newer event time, so nights may come in any order 
 very same instant: a night whose rows changed is withdrawn first.
 """
 
-import fcntl
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from io import StringIO
@@ -24,6 +22,7 @@ from features.store.repo import apply_definitions, definitions, open_store, writ
 from features.store.sources import identities, refresh
 from infra.clock import Nights, cutoff, refuse_open_night, start_of
 from infra.errors import Transient
+from infra.locks import alone
 from infra.online import OnlineStore, online_store
 from infra.workspace import Workspace
 
@@ -85,7 +84,7 @@ def publish(ws: Workspace, night: date, run: str = "") -> dict[str, Any]:
         The online store went away; the next try completes what this one began.
     """
     refuse_open_night(night, ws.clock)
-    with _alone(ws), online_store(ws) as online:
+    with alone(ws.folder("feast") / "publish.lock"), online_store(ws) as online:
         record, told = _recorded(ws), definitions(ws, groups_of(ws.company))
         for group in groups_of(ws.company):
             refresh(ws, group)
@@ -165,11 +164,3 @@ def _describe(ws: Workspace, record: Record) -> None:
 def _recorded(ws: Workspace) -> Record:
     path = ws.folder("feast") / PUBLISHED
     return Record(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else Record()
-
-
-@contextmanager
-def _alone(ws: Workspace) -> Iterator[None]:
-    """Wait until no other process publishes for this company."""
-    with (ws.folder("feast") / "publish.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

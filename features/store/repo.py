@@ -4,7 +4,6 @@ Before it the catalogue and the gold tables, after it the two ways out of Feast:
 ``publish`` for the online store. The stores named here are Feast's own; ours slide in by their import paths.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -23,6 +22,7 @@ from features.catalogue import groups_of
 from features.spec import Group
 from features.store.objects import repository
 from features.store.sources import source_folder
+from infra.locks import alone
 from infra.online import OnlineStore
 from infra.workspace import Workspace
 
@@ -74,8 +74,7 @@ def apply_definitions(ws: Workspace, store: FeatureStore, services: Mapping[str,
     told = ws.folder("feast") / "applied.json"
     wanted = {"views": definitions(ws, groups)} | {f"service:{n}": sorted(refs) for n, refs in services.items()}
     # Tasks that publish and train begin together; Feast's registry bears one writer.
-    with told.with_suffix(".lock").open("w") as lock, redirect_stdout(StringIO()):
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(told.with_suffix(".lock")), redirect_stdout(StringIO()):
         applied = json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}
         if wanted.items() <= applied.items():
             return False

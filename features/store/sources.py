@@ -11,11 +11,13 @@ import shutil
 from datetime import date
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.build import features_table
 from features.spec import Group
 from infra.errors import Rejected
+from infra.locks import alone
 from infra.workspace import Workspace
 
 
@@ -37,18 +39,21 @@ def refresh(ws: Workspace, group: Group) -> None:
     table, folder = features_table(group), source_folder(ws)
     if not ws.lake.exists(table):
         raise Rejected(f"table {table}", "a table that the build step wrote", "none", "Run the nightly ring first.")
-    files = ws.lake.files(table)
-    current = folder / group.view
-    wanted = folder / f".{group.view}.{hashlib.sha256(chr(10).join(files).encode()).hexdigest()[:16]}"
+    with alone(folder / f".{group.view}.lock"):
+        _refresh(folder / group.view, ws.lake.files(table), ws.lake.schema(table))
+
+
+def _refresh(current: Path, files: list[str], schema: pa.Schema) -> None:
+    wanted = current.with_name(f".{current.name}.{hashlib.sha256(chr(10).join(files).encode()).hexdigest()[:16]}")
     if current.is_symlink() and current.readlink() == Path(wanted.name):
         return
-    fresh = folder / f"{wanted.name}.{os.getpid()}"
+    fresh = current.with_name(f"{wanted.name}.{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     for number, file in enumerate(files):
         _link(Path(file), fresh / f"{number:06d}.parquet")
     if not files:
-        pq.write_table(ws.lake.schema(table).empty_table(), fresh / "empty.parquet")
+        pq.write_table(schema.empty_table(), fresh / "empty.parquet")
     _swap(current, fresh, wanted)
 
 
@@ -70,7 +75,7 @@ def _swap(current: Path, fresh: Path, wanted: Path) -> None:
     link.symlink_to(wanted.name)
     link.replace(current)
     for old in current.parent.glob(f".{current.name}.*"):
-        if old.name not in {before, wanted.name}:
+        if old.is_dir() and old.name not in {before, wanted.name}:
             shutil.rmtree(old, ignore_errors=True)
 
 

@@ -3,9 +3,7 @@
 The truth goes into ``truth/`` beside the feeds; only tests read it.
 """
 
-import fcntl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from infra.locks import alone
 from infra.workspace import Workspace
 from rapport.world import chats, crm, decisions, shop, tickets, web
 from rapport.world.chance import numbered, tally
@@ -61,7 +60,7 @@ def generate(folder: Path, settings: WorldSettings, progress: Progress | None = 
         Called with one line of text per source.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with alone(folder / ".lock"):
         there = read_manifest(folder)
         if there is not None and there.digest == settings.digest:
             return there
@@ -133,11 +132,3 @@ def _write_states(folder: Path, settings: WorldSettings, people: Population, sta
     kinds, actions = np.repeat(TYPES, len(ACTIONS)), np.tile(ACTIONS, len(TYPES))
     effects = {"type": kinds, "action": actions, "base": np.repeat(BASE, len(ACTIONS)), "effect": EFFECTS.ravel()}
     write_truth(folder, "effects", pd.DataFrame(effects))
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time write into a folder."""
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -33,7 +33,8 @@ def truncate(path: Path) -> None:
 
 def two_sources(home: Path) -> Workspace:
     """Return a company with orders as CSV and clicks as Parquet, of which one night is closed."""
-    ws = workspace(home, source("transactions", list(ORDER)), source("behaviours", list(CLICK), "parquet"))
+    orders = source("transactions", list(ORDER), min_rows=1)
+    ws = workspace(home, orders, source("behaviours", list(CLICK), "parquet"))
     for night in (NIGHT, NEXT):
         deliver(home, f"transactions-{night}.csv", [ORDER | {"event_id": f"{night}-{i}"} for i in range(30)])
         deliver(home, f"behaviours-{night}.parquet", [CLICK | {"event_id": f"{night}-{i}"} for i in range(30)])
@@ -59,7 +60,7 @@ BATCHES: dict[str, tuple[str, Callable[[Path], object], tuple[str, ...]]] = {
     "CSV of no rows": (
         "transactions-{}.csv",
         lambda p: p.write_text(p.read_text().splitlines()[0] + "\n"),
-        ("transactions", "rows, as on other nights"),
+        ("transactions", "at least 1 row(s)"),
     ),
     "not text": ("transactions-{}.csv", lambda p: p.write_bytes(b"\xff\xfe\x00"), ("transactions", "UTF-8")),
 }

@@ -55,7 +55,6 @@ def ring(ws: Workspace, nights: Sequence[date]) -> dict[str, dict[date, str]]:
     return digests(ws, *ROOMS)
 
 
-@pytest.mark.row("T2")
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(deliveries(), min_size=8, max_size=30).map(lambda parts: [row for part in parts for row in part]))
 def test_one_pass_equals_night_by_night(rows: Rows) -> None:
@@ -103,7 +102,6 @@ def test_a_repeat_is_a_duplicate_and_another_payload_is_a_revision(tmp_path: Pat
     assert counts(ws, NIGHTS[1])["transactions"] == {"read": 8, "silver": 5, "quarantined": 0, "duplicates": 3}
 
 
-@pytest.mark.row("T1")
 def test_what_arrives_for_a_closed_night_is_stamped_just_after_it(tmp_path: Path) -> None:
     """A changed file adds its new rows to the next night; the closed night keeps its digest."""
     ws = orders(tmp_path)

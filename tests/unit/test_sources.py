@@ -154,7 +154,6 @@ def test_a_longer_file_in_the_place_of_a_whole_history_adds_only_what_is_new(tmp
     assert [f"{stamp:%d %H}" for stamp in stamps] == ["25 09", "25 09", "26 00", "26 09"]
 
 
-@pytest.mark.row("T1")
 def test_the_availability_is_the_declared_time_with_lag_and_shift(tmp_path: Path) -> None:
     """A time that cannot be read is that of the row before it; no row of a nightly file leaves its night."""
     rows = [

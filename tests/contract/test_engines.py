@@ -1,0 +1,50 @@
+"""The simulated company's features: the same rows from DuckDB and from Spark, and none of them constant."""
+
+import pytest
+
+from features.build import check_on_spark, compute, features_table, tiles_table
+from features.catalogue import CATALOGUE
+from features.spec import Group
+from infra.clock import Nights
+from infra.engine import open_engine
+from infra.errors import Terminal
+from infra.lake import Commit
+from infra.workspace import Workspace
+from tests.conftest import CopyRing
+
+
+def history(ws: Workspace, group: Group) -> Nights:
+    first, last = ws.lake.oldest(features_table(group)), ws.lake.newest(features_table(group))
+    assert first is not None
+    assert last is not None
+    return Nights(first, last)
+
+
+@pytest.mark.slow
+def test_spark_builds_the_rows_that_duckdb_built(small_ring: Workspace) -> None:
+    with open_engine(small_ring, "spark") as engine:
+        for group in CATALOGUE:
+            built = compute(small_ring, engine, group, history(small_ring, group))
+            for table, rows in ((tiles_table(group), built.tiles), (features_table(group), built.features)):
+                assert small_ring.lake.digest_rows(rows) == small_ring.lake.digests(table), table
+
+
+@pytest.mark.slow
+def test_the_nightly_check_notices_a_changed_value(copy_ring: CopyRing) -> None:
+    ws = copy_ring()
+    group = next(group for group in CATALOGUE if group.name == "customer_tickets")
+    last = history(ws, group).last
+    assert features_table(group) in check_on_spark(ws, last)
+    rows = ws.lake.read(features_table(group), Nights(last, last)).to_pylist()
+    rows[0]["customer__tickets__90d"] += 1
+    table = type(ws.lake.read(features_table(group))).from_pylist(rows, ws.lake.schema(features_table(group)))
+    ws.lake.replace(features_table(group), table, Commit(Nights(last, last)))
+    with pytest.raises(Terminal, match="Spark's rows differ"):
+        check_on_spark(ws, last)
+
+
+@pytest.mark.parametrize("group", CATALOGUE, ids=lambda group: group.name)
+def test_no_feature_is_constant(small_ring: Workspace, group: Group) -> None:
+    rows = small_ring.lake.read(features_table(group))
+    constant = [f.name for f in group.outputs if len(rows[f.name].drop_null().unique()) < 2]
+    assert constant == []
