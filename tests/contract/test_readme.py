@@ -45,7 +45,9 @@ for name in ("customer__small_orders__90d", "customer__smallest_order__90d", "cu
 def ring(small_ring: Workspace, tmp_path: Path) -> tuple[Path, Path]:
     """Copy the small ring; return its home and its company file."""
     home, company = tmp_path / "home", tmp_path / "company.toml"
-    shutil.copytree(small_ring.root, home / small_ring.company.name, ignore=shutil.ignore_patterns("valkey"))
+    shutil.copytree(
+        small_ring.root, home / small_ring.company.name, symlinks=True, ignore=shutil.ignore_patterns("valkey")
+    )
     shutil.copy(small_ring.settings.company, company)
     return home, company
 
@@ -73,7 +75,6 @@ def test_a_feature_group_is_one_file(ring: tuple[Path, Path], tmp_path: Path) ->
 def test_a_source_is_a_table_in_the_company_file(ring: tuple[Path, Path]) -> None:
     from rapport import world
     from validation.accounts import counts
-    from validation.arrivals import first_night
     from validation.gate import gate
     from validation.ingest import ingest
 
@@ -82,8 +83,9 @@ def test_a_source_is_a_table_in_the_company_file(ring: tuple[Path, Path]) -> Non
     with company.open("a", encoding="utf-8") as file:
         file.write("\n" + EXAMPLES["source"])
     ws = open_workspace(Settings(home=home, company=company))
-    world.ensure(ws)
-    first = first_night(ws)
+    made = world.ensure(ws)
+    assert made is not None
+    first = made.first_night
     with (company.parent / "returns.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["slip", "customer", "returned_at", "order", "cents", "type"])

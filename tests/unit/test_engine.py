@@ -24,6 +24,8 @@ from infra.lake import Commit
 from infra.settings import EngineName, Settings
 from infra.workspace import Workspace
 
+TINY = Company(name="tiny", title="Tiny", sources=())
+
 OLDER, NEWER = date(2026, 11, 19), date(2026, 11, 20)
 DAY_MICROS = 86_400_000_000
 Form = Callable[[Engine, Table], Table]
@@ -172,7 +174,7 @@ FORMS: tuple[Form, ...] = (
 
 @pytest.fixture(scope="module")
 def ws(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    made = Workspace(Settings(home=tmp_path_factory.mktemp("engine")), Company(name="tiny", title="Tiny", sources=()))
+    made = Workspace(Settings(home=tmp_path_factory.mktemp("engine")), TINY)
     # Two commits: the older files have no column "f".
     made.lake.replace(
         "silver/x", ROWS.filter(pa.compute.field("night") == OLDER).drop(["f"]), Commit(Nights(OLDER, OLDER))
@@ -249,3 +251,14 @@ def test_spark_is_not_imported_for_duckdb(ws: Workspace) -> None:
     script = "import sys, infra.engine; sys.exit('pyspark' in sys.modules)"
     root = Path(engines.__file__).parent.parent
     assert subprocess.run([sys.executable, "-c", script], cwd=root, check=False).returncode == 0
+
+
+def test_a_script_never_starts_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    homes = [java_home(Workspace(Settings(home=tmp_path / name), TINY)) for name in ("a", "b")]
+    for home in (*homes, *homes):
+        assert home is not None
+        monkeypatch.setenv("JAVA_HOME", str(home))
+        for name in ("a", "b"):
+            again = java_home(Workspace(Settings(home=tmp_path / name), TINY))
+            assert again is not None
+            assert str(tmp_path) not in (again / "bin" / "java").read_text()
