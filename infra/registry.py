@@ -19,6 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from infra.errors import Terminal
+from infra.locks import alone
 from infra.workspace import Workspace
 
 MANIFEST = "manifest.json"
@@ -116,7 +117,9 @@ def client(ws: Workspace) -> Any:
     import mlflow
 
     mlflow.set_tracking_uri(ws.metadata_url("mlflow"))
-    return mlflow.MlflowClient()
+    # The first client makes the tables, and models are trained side by side.
+    with alone(ws.folder("mlflow") / "tables.lock"):
+        return mlflow.MlflowClient()
 
 
 def record(ws: Workspace, entry: Entry) -> tuple[str, str]:
