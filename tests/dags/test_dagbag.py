@@ -47,6 +47,7 @@ def bag(company: Callable[..., Workspace]) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+@pytest.mark.row("R50")
 def test_dags_are_sound(bag: dict[str, Any]) -> None:
     assert bag["errors"] == {}
     assert set(bag["dags"]) == {"nightly", "drift", "retrain"}

@@ -34,6 +34,7 @@ def states(ws: Workspace, dag: str) -> list[tuple[str, str]]:
     return [(run["partition_key"], run["state"]) for run in reversed(runs(ws)) if run["dag"] == dag]
 
 
+@pytest.mark.row("R50")
 @pytest.mark.timeout(600)
 def test_a_night_and_the_same_night_again(
     company: Callable[..., Workspace], capsys: pytest.CaptureFixture[str]
