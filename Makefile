@@ -8,7 +8,7 @@ export PYTHON
 company = $(if $(COMPANY),--company "$(COMPANY)")
 night = $(if $(NIGHT),--night "$(NIGHT)")
 
-.PHONY: help setup nightly up test check rows lock clean
+.PHONY: help setup nightly up test check bench rows lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ check: setup ## format, lint, types, import rules
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-logo
+
+bench: setup ## measure beside Feast and others, into docs/performance.md [ONLY=point-in-time]
+	@.venv/bin/python -m tests.load $(ONLY)
 
 rows: setup ## which requirement is shown by which test, from the last run of all tests
 	@.venv/bin/rapport rows

@@ -6,25 +6,35 @@ each later night owns its own partition of both tables and replaces it whole (ru
 
 import hashlib
 import json
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from ibis.expr.types import Table
 
 from features import compile as compiler
+from features.algebra import hop_micros
 from features.catalogue import groups_of
-from features.facts import KNOWN_DAY, key_column, versions
+from features.definition import definition
+from features.expected import declared, judge
+from features.facts import DAY_MICROS, KNOWN_DAY
+from features.identity import LINKS
+from features.reading import Reader
 from features.spec import Group
 from infra.clock import EPOCH, Nights, day_number
 from infra.engine import Engine, java_home, open_engine
-from infra.errors import Rejected, Terminal
+from infra.errors import Terminal
 from infra.lake import NIGHT, Commit
 from infra.settings import EngineName
 from infra.workspace import Workspace
 
 SPARK_CHECKED = "customer_tickets"
+# Rows of silver below which a night reads all of it: to find out what is touched would take longer (0.5 s a group).
+SMALL = 200_000
 
 
 @dataclass(frozen=True)
@@ -51,20 +61,55 @@ def build(ws: Workspace, night: date, run: str = "", engine: EngineName | None =
     -------
     dict
         Per view: nights owned, rows written, or that nothing had changed.
+
+    Raises
+    ------
+    Rejected
+        A value is beyond what its feature declares; nothing of its group is written.
     """
     name = engine or ws.settings.engine
-    todo = [(group, _owned(ws, group, night), _inputs(ws, group, night, name)) for group in groups_of(ws.company)]
-    found: dict[str, Any] = {group.view: {"skipped": True} for group, _, _ in todo}
-    stale = [item for item in todo if not (ws.settings.skip_unchanged and _unchanged(ws, item[0], night, item[2]))]
+    todo = [(group, _silver(ws, group, night)) for group in groups_of(ws.company)]
+    found: dict[str, Any] = {group.view: {"skipped": True} for group, _ in todo}
+    stale = [(g, s) for g, s in todo if not (ws.settings.skip_unchanged and _unchanged(ws, g, night, s, name))]
     if stale:
         with open_engine(ws, name) as opened:
-            for group, nights, inputs in stale:
-                built = compute(ws, opened, group, nights)
-                commit = Commit(nights, inputs, run, {"engine": name})
-                ws.lake.replace(tiles_table(group), built.tiles, commit)
-                ws.lake.replace(features_table(group), built.features, commit)
-                found[group.view] = {"nights": str(nights), "rows": built.features.num_rows}
+            for group, silver in stale:
+                nights = _owned(ws, group, night)
+                rows = build_nights(ws, opened, group, nights, run, silver)
+                found[group.view] = {"nights": str(nights), "rows": rows}
     return found
+
+
+def build_nights(
+    ws: Workspace, engine: Engine, group: Group, nights: Nights, run: str = "", silver: Mapping[str, str] | None = None
+) -> int:
+    """Compute and commit nights of a group; return the rows of its feature table.
+
+    The tiles are first: the commit of the features is what closes the nights.
+
+    Parameters
+    ----------
+    silver
+        Digest of each fact by the last of the nights, where it is known already.
+
+    Raises
+    ------
+    Rejected
+        A value is beyond what its feature declares; nothing is written.
+    """
+    silver, begun = silver or _silver(ws, group, nights.last), time.perf_counter()
+    built = compute(ws, engine, group, nights)
+    notes = {
+        "engine": engine.name,
+        "seconds": round(time.perf_counter() - begun, 3),
+        "suite": judge(group, built.features),
+        "silver": silver,
+        "definition": definition(group),
+    }
+    commit = Commit(nights, _inputs(ws, group, silver, engine.name), run, notes)
+    ws.lake.replace(tiles_table(group), built.tiles, commit)
+    ws.lake.replace(features_table(group), built.features, commit)
+    return int(built.features.num_rows)
 
 
 def check_on_spark(ws: Workspace, night: date) -> dict[str, Any]:
@@ -97,20 +142,29 @@ def check_on_spark(ws: Workspace, night: date) -> dict[str, Any]:
     return found
 
 
-def compute(ws: Workspace, engine: Engine, group: Group, nights: Nights) -> Built:
+def compute(ws: Workspace, engine: Engine, group: Group, nights: Nights, *, whole: bool | None = None) -> Built:
     """Return a group's tiles and features of some nights, without writing them.
 
-    Reads silver up to the last night and the group's own tiles from before the first.
+    Reads the group's own tiles from before the first night, the facts of the nights, and older facts only of the tiles
+    that those touch. Where there are no tiles yet it reads all of silver; also where silver is so small that finding
+    out what to read would take longer.
+
+    Parameters
+    ----------
+    whole
+        Whether to read all of silver, whatever its size.
     """
-    silver = _silver(ws, engine, group, nights.last)
-    rows = engine.materialise("rows", compiler.prepare(group, ws.company, versions(silver, engine.micros)))
+    older = _older_tiles(ws, engine, group, nights)
+    if whole is None:
+        whole = ws.lake.rows(f"silver/{group.fact}", Nights(EPOCH, nights.last), partition=KNOWN_DAY) < SMALL
+    rows = Reader(ws, engine, group, nights).rows(whole=whole or older is None)
     fresh = engine.to_arrow(compiler.tiles(group, rows, nights))
     known = engine.memtable("fresh", fresh)
-    if (older := _older_tiles(ws, engine, group, nights, fresh.schema)) is not None:
-        known = known.union(older)
+    if older is not None:
+        known = known.union(older.select(fresh.schema.names))
     shown = engine.materialise("shown", compiler.active(group, known, nights))
     return Built(
-        _dated(fresh, fresh.schema.names), _stamped(group, engine.to_arrow(compiler.values(group, shown, rows, nights)))
+        dated(fresh, fresh.schema.names), _stamped(group, engine.to_arrow(compiler.values(group, shown, rows, nights)))
     )
 
 
@@ -124,26 +178,15 @@ def features_table(group: Group) -> str:
     return f"features/{group.view}"
 
 
-def _silver(ws: Workspace, engine: Engine, group: Group, night: date) -> Any:
-    table = f"silver/{group.fact}"
-    if not ws.lake.exists(table):
-        raise Rejected(f"table {table}", "facts that the gate let in", "none", "Run the gate of the night first.")
-    needed = {"event_id", "id_space", "event_time", "ingested_at", "revision", "retracted", "file", "position"}
-    needed |= {key_column(group.entity, group.fact)} | group.columns
-    files = ws.lake.files(table, Nights(EPOCH, night), partition=KNOWN_DAY)
-    silver = engine.table("silver", files, ws.lake.schema(table), ws.lake.path(table))
-    return silver.filter(silver[KNOWN_DAY] <= night).select(sorted(needed))
-
-
-def _older_tiles(ws: Workspace, engine: Engine, group: Group, nights: Nights, like: pa.Schema) -> Any:
+def _older_tiles(ws: Workspace, engine: Engine, group: Group, nights: Nights) -> Table | None:
     before = nights.first - timedelta(days=1)
     files = ws.lake.files(tiles_table(group), Nights(EPOCH, before))
     if not files:
         return None
     older = engine.table("older", files, ws.lake.schema(tiles_table(group)), ws.lake.path(tiles_table(group)))
     # A tile that left the longest window before the first night cannot matter any more.
-    horizon = day_number(nights.first) - group.longest.days - 1
-    return older.filter(older.night <= before, older.tile >= horizon).select(like.names)
+    horizon = (day_number(nights.first) - group.longest.days - 1) * DAY_MICROS // hop_micros(group)
+    return older.filter(older.night <= before, older.tile >= horizon)
 
 
 def _owned(ws: Workspace, group: Group, night: date) -> Nights:
@@ -153,23 +196,28 @@ def _owned(ws: Workspace, group: Group, night: date) -> Nights:
     return Nights(newest + timedelta(days=1), night) if night > newest else Nights(night, night)
 
 
-def _inputs(ws: Workspace, group: Group, night: date, engine: str) -> str:
-    known = ws.lake.digests(f"silver/{group.fact}", Nights(EPOCH, night), partition=KNOWN_DAY)
-    stated = [
-        group.view,
-        engine,
-        sorted(ws.company.identity.items()),
-        [(str(day), digest) for day, digest in known.items()],
-    ]
+def _silver(ws: Workspace, group: Group, night: date) -> dict[str, str]:
+    """Return fact = digest of all that was known of it by a night, of the facts that a group reads."""
+    facts = (group.fact, LINKS) if group.entity.linked else (group.fact,)
+    known = {fact: ws.lake.checksums(f"silver/{fact}", Nights(EPOCH, night), partition=KNOWN_DAY) for fact in facts}
+    return {fact: _digest([(str(day), digest) for day, digest in one.items()]) for fact, one in known.items() if one}
+
+
+def _inputs(ws: Workspace, group: Group, silver: Mapping[str, str], engine: str) -> str:
+    return _digest([group.view, declared(group), engine, sorted(ws.company.identity.items()), sorted(silver.items())])
+
+
+def _digest(stated: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(stated).encode()).hexdigest()
 
 
-def _unchanged(ws: Workspace, group: Group, night: date, inputs: str) -> bool:
+def _unchanged(ws: Workspace, group: Group, night: date, silver: Mapping[str, str], engine: str) -> bool:
+    inputs = _inputs(ws, group, silver, engine)
     owners = (ws.lake.owner(table(group), night) for table in (tiles_table, features_table))
     return all(owner is not None and owner.inputs == inputs for owner in owners)
 
 
-def _dated(rows: pa.Table, names: list[str]) -> pa.Table:
+def dated(rows: pa.Table, names: list[str]) -> pa.Table:
     """Return rows with their night as a date, sorted, so that equal rows make equal files."""
     night = pc.cast(pc.cast(rows["night_number"], pa.int32()), pa.date32())
     ordered = rows.append_column(NIGHT, night).select([*names, NIGHT])

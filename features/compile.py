@@ -1,133 +1,96 @@
-"""The compiler: a feature group as Ibis queries, the same on DuckDB and Spark (rules T5 to T7, V2 to V4).
+"""The nightly compiler: a feature group as Ibis queries over tiles, the same on DuckDB and Spark (rules T5 to T7).
 
-An aggregate is prepared per entity and day (a tile), merged over the tiles of a window, and finalised into a value.
-Everything inside is an integer; floats appear in the final division only. Windows above a day start on a whole day;
-shorter ones are exact, and at a cutoff they need nothing but the facts that became known that very day.
-
-Prepared states, per measure:
-
-=========  ======================================  ==========================
-kind       state in the tile                       merged over tiles
-=========  ======================================  ==========================
-count      number of rows                          sum
-sum        sum, 0 where there is none              sum
-mean       sum and number of values                sums, divided at the end
-min, max   least, greatest                         least, greatest
-last       value with its key (time, event id)     value of the greatest key
-distinct   sorted list of values                   number of different values
-since      time of the last row                    greatest
-=========  ======================================  ==========================
+An aggregate is prepared per entity and hop (a tile), merged over the tiles of a window, and finalised into a value;
+``algebra.py`` says how. Windows above a day start on a hop; shorter ones are exact, and at a cutoff they need nothing
+but the facts that became known that very day. ``live.py`` asks the same of any moment.
 """
 
-import operator as op
-from collections.abc import Callable, Iterator
-from datetime import timedelta
-from typing import Any
+from collections.abc import Iterator
 
 import ibis
 import pyarrow as pa
 from ibis import _
-from ibis.expr.types import BooleanValue, Table, Value
+from ibis.expr.types import IntegerValue, Table, Value
 
-from features.facts import DAY_MICROS, FOREVER, day_of, key_column, resolve, tile_of, within
-from features.spec import DAY, Col, Expression, Group, Measure, Operand, Ratio
+from features import algebra
+from features.algebra import Frame, hop_micros, hops, order_key, tile_of, windows
+from features.facts import DAY_MICROS, day_of, entities, within
+from features.spec import DAY, Group
 from infra.clock import Nights, day_number
-from infra.company import Company, duration
+from infra.company import Company
+from infra.engine import Cut, uncut
 
 ENTITY, TILE, NIGHT_NUMBER = "entity", "tile", "night_number"
-SECOND_MICROS = 1_000_000
-TILE_DIGITS = 6
-COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
-    "==": op.eq,
-    "!=": op.ne,
-    "<": op.lt,
-    "<=": op.le,
-    ">": op.gt,
-    ">=": op.ge,
-}
+NEVER = 10_000_000
 ARROW = {"int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}
 
 
-def prepare(group: Group, company: Company, known: Table) -> Table:
-    """Return the group's rows of a fact, with their entity and tile.
+def prepare(group: Group, company: Company, known: Table, links: Table | None = None, cut: Cut = uncut) -> Table:
+    """Return the rows of a group's fact that count, with their entity, tile and key of order.
 
     Parameters
     ----------
-    known
-        Rows of ``features.facts.versions``.
+    known, links
+        The fact and identity links, from ``features.facts.versions``.
+    cut
+        How an engine computes a table before what follows is planned.
     """
-    local = known[key_column(group.entity, group.fact)]
-    rows = known.mutate(entity=resolve(company, known.id_space, local), tile=tile_of(known.event_us))
-    rows = rows.filter(rows.entity.notnull())
+    rows = entities(company, group.entity, group.fact, known, links, cut)
     if group.where is not None:
-        rows = rows.filter(condition(rows, group.where))
-    # Times of equal length sort as text, so one key serves every engine.
-    return rows.mutate(order_key=rows.event_us.cast("string").lpad(20, "0") + "|" + rows.event_id)
+        rows = rows.filter(algebra.condition(rows, group.where))
+    return rows.mutate(
+        tile=tile_of(rows.event_us, hop_micros(group)), order_key=order_key(rows.event_us, rows.event_id)
+    )
+
+
+def by_night(rows: Table) -> Table:
+    """Return the rows of ``prepare`` that stood at some cutoff, with ``from_night`` <= night < ``until_night``."""
+    dated = rows.mutate(from_night=day_of(rows.known_from), until_night=day_of(rows.known_until))
+    return dated.filter(_.from_night < _.until_night)
+
+
+def touched(group: Group, rows: Table, nights: Nights) -> Table:
+    """Return the tiles, by night, of which a fact became known, was revised, went, or came to be somebody else's.
+
+    A tile that lies before the longest window of its night changes no value any more, so nobody has to read for it.
+    """
+    hop, reach = hop_micros(group), max(group.longest, DAY)
+    came = rows.select(ENTITY, TILE, night_number=rows.from_night)
+    went = rows.select(ENTITY, TILE, night_number=rows.until_night)
+    both = came.union(went).filter(lambda t: within(t.night_number, nights)).distinct()
+    return both.filter(_.tile >= algebra.first_tile((_.night_number + 1) * (DAY_MICROS // hop) - 1, reach, hop))
 
 
 def tiles(group: Group, rows: Table, nights: Nights) -> Table:
-    """Return the versions of day tiles that some nights own.
+    """Return the versions of tiles that some nights own; an emptied tile too, or an older version would still be read.
 
-    A tile is written anew on each night on which a fact of its day became known, was revised or went; an emptied
-    tile is written too, or an older version would still be read.
+    Parameters
+    ----------
+    rows
+        From ``by_night``; of every touched tile all of them.
 
     Returns
     -------
     ibis.Table
-        ``entity``, ``tile`` (day number), ``night_number``, ``rows`` and the states.
+        ``entity``, ``tile`` (number of the hop), ``night_number``, ``rows`` and the states.
     """
-    came = rows.select(ENTITY, TILE, night_number=rows.known_from)
-    went = rows.select(ENTITY, TILE, night_number=rows.known_until)
-    touched = came.union(went).filter(lambda t: within(t.night_number, nights)).distinct()
-    standing = touched.join(
+    changed = touched(group, rows, nights)
+    standing = changed.join(
         rows,
         [
-            touched.entity == rows.entity,
-            touched.tile == rows.tile,
-            rows.known_from <= touched.night_number,
-            touched.night_number < rows.known_until,
+            changed.entity == rows.entity,
+            changed.tile == rows.tile,
+            rows.from_night <= changed.night_number,
+            changed.night_number < rows.until_night,
         ],
         how="left",
         rname="{name}_right",
     )
-    return standing.group_by([ENTITY, TILE, NIGHT_NUMBER]).agg(
-        rows=standing.event_us.count(), **states(group, standing)
-    )
-
-
-def states(group: Group, rows: Table) -> dict[str, Value]:
-    """Return the prepared state of every measure, by column name."""
-    found: dict[str, Value] = {}
+    frame = Frame(algebra.minute_of(standing.tile * hop_micros(group)))
+    states: dict[str, Value] = {}
     for measure in group.measures:
-        found |= _state(measure, rows)
-    return found
-
-
-def _state(measure: Measure, rows: Table, also: BooleanValue | None = None) -> dict[str, Value]:
-    """Return the state of one measure over the rows that count; ``also`` narrows them further."""
-    there = rows.event_us.notnull()
-    where = there if measure.where is None else there & condition(rows, measure.where)
-    where = where if also is None else where & also
-    name = measure.name
-    if measure.kind == "count":
-        return {f"{name}__n": where.sum().fill_null(0).cast("int64")}
-    if measure.kind == "since":
-        return {f"{name}__at": rows.event_us.max(where=where)}
-    value = operand(rows, measure.of)
-    given = where & value.notnull()
-    if measure.kind in {"sum", "mean"}:
-        total = {f"{name}__sum": value.cast("int64").sum(where=given).fill_null(0).cast("int64")}
-        return total | ({f"{name}__n": given.sum().fill_null(0).cast("int64")} if measure.kind == "mean" else {})
-    if measure.kind in {"min", "max"}:
-        return {f"{name}__{measure.kind}": getattr(value, measure.kind)(where=given).cast("int64")}
-    if measure.kind == "distinct":
-        # An empty list where there is no value: DuckDB alone would say null.
-        items = value.cast("string").collect(where=given, distinct=True)
-        return {f"{name}__set": ibis.coalesce(items, ibis.literal([], type="array<string>")).sort()}
-    return {
-        f"{name}__value": value.argmax(rows.order_key, where=given),
-        f"{name}__key": rows.order_key.max(where=given),
-    }
+        states |= algebra.prepare(measure, standing, frame, measure.name)
+    return standing.group_by([ENTITY, TILE, NIGHT_NUMBER]).agg(rows=standing.event_us.count(), **states)
 
 
 def active(group: Group, versions: Table, nights: Nights) -> Table:
@@ -140,22 +103,28 @@ def active(group: Group, versions: Table, nights: Nights) -> Table:
     versions
         Tiles of this and all earlier nights.
     """
-    span = group.longest // DAY
+    a_day, longest = DAY_MICROS // hop_micros(group), _span(group)
     by_tile = ibis.window(group_by=[ENTITY, TILE], order_by=NIGHT_NUMBER)
     spans = versions.mutate(
-        until=ibis.coalesce(_.night_number.lead().over(by_tile), FOREVER) - 1,
+        until=ibis.coalesce(_.night_number.lead().over(by_tile), NEVER) - 1,
         before=ibis.coalesce(_.rows.lag().over(by_tile), 0),
+        # The night after the last one at whose cutoff the tile lies inside the longest window.
+        leaves=((_.tile + 1 + longest) // a_day).cast("int64"),
     )
-    first = ibis.greatest(spans.night_number, spans.tile, day_number(nights.first))
-    leaving = ibis.least(spans.until, spans.tile + span + 1, day_number(nights.last))
+    first = ibis.greatest(spans.night_number, (spans.tile // a_day).cast("int64"), day_number(nights.first))
+    leaving = ibis.least(spans.until, spans.leaves, day_number(nights.last))
     emptied = ibis.least(leaving, spans.night_number)
     shown = spans.mutate(first=first, last=ibis.ifelse(spans.rows > 0, leaving, emptied))
     # What came so late that it was never inside the window did not leave it either.
-    stood = (_.rows > 0) & (_.night_number <= _.tile + span)
+    stood = (_.rows > 0) & (_.night_number < _.leaves)
     shown = shown.filter(stood | (_.before > 0), _.first <= _.last)
-    return shown.drop("until", "before", NIGHT_NUMBER).mutate(
+    return shown.drop("until", "before", "leaves", NIGHT_NUMBER).mutate(
         night_number=ibis.range(shown.first, shown.last + 1).unnest()
     ).drop("first", "last")  # fmt: skip
+
+
+def _span(group: Group) -> int:
+    return group.longest // DAY * (DAY_MICROS // hop_micros(group))
 
 
 def values(group: Group, tiles_by_night: Table, rows: Table, nights: Nights) -> Table:
@@ -166,117 +135,73 @@ def values(group: Group, tiles_by_night: Table, rows: Table, nights: Nights) -> 
     tiles_by_night
         The result of ``active``.
     rows
-        The result of ``prepare``, for the exact windows.
+        The result of ``by_night``, for the exact windows.
     """
-    t = tiles_by_night
-    merged = t.group_by([ENTITY, NIGHT_NUMBER]).agg(**dict(_hopping(group, t)))
-    for name, distinct in _distincts(group, t):
-        merged = _beside(merged, distinct, name)
-    today = rows.filter(within(rows.known_from, nights), rows.known_from == day_of(rows.event_us))
-    if exact := dict(_exact(group, today)):
-        by_night = today.group_by([ENTITY, today.known_from.name(NIGHT_NUMBER)]).agg(**exact)
-        merged = _beside(merged, by_night, *exact)
-    return _finalise(group, merged)
+    today = rows.filter(rows.from_night == day_of(rows.event_us))
+    if hops(group.longest):
+        t = tiles_by_night.mutate(origin=algebra.minute_of(tiles_by_night.tile * hop_micros(group)))
+        merged = t.group_by([ENTITY, NIGHT_NUMBER]).agg(**dict(_merged(group, t)))
+    else:
+        merged = _present(group, today, nights)
+    tonight = today.filter(within(today.from_night, nights))
+    if exact := dict(_exact(group, tonight)):
+        found = tonight.group_by([ENTITY, tonight.from_night.name(NIGHT_NUMBER)]).agg(**exact)
+        joined = merged.left_join(found, [ENTITY, NIGHT_NUMBER], rname="{name}_right")
+        merged = joined.select(*merged.columns, *exact)
+    return finished(group, merged, (merged.night_number + 1) * DAY_MICROS - 1, [NIGHT_NUMBER])
 
 
-def _windows(group: Group, *, exact: bool) -> Iterator[tuple[Measure, str, timedelta]]:
-    for measure in group.measures:
-        for window in measure.windows:
-            if (duration(window) <= DAY) == exact:
-                yield measure, f"{measure.name}__{window}", duration(window)
+def _merged(group: Group, t: Table) -> Iterator[tuple[str, Value]]:
+    """Merge tiles over the windows that move in hops."""
+    hop = hop_micros(group)
+    last = (t.night_number + 1) * (DAY_MICROS // hop) - 1
+    frame = Frame(algebra.minute_of(last * hop), last - t.tile, hop)
+    for measure, name, window in windows(group):
+        if hops(window):
+            inside = t.tile >= algebra.first_tile(last, window, hop)
+            yield from algebra.merge(measure, t, name, frame, inside).items()
 
 
-def _hopping(group: Group, t: Table) -> Iterator[tuple[str, Value]]:
-    """Merge tiles over the windows that move in day hops: from ``t - w``, rounded down to a day (rule V3)."""
-    for measure, name, window in _windows(group, exact=False):
-        inside = t.tile >= t.night_number - window // DAY
-        if measure.kind != "distinct":
-            yield from _merge(measure, t, name, inside).items()
-
-
-def _merge(measure: Measure, t: Table, name: str, inside: BooleanValue) -> dict[str, Value]:
-    part = measure.name
-    match measure.kind:
-        case "count":
-            return {f"{name}__n": t[f"{part}__n"].sum(where=inside).fill_null(0).cast("int64")}
-        case "sum" | "mean":
-            total = {f"{name}__sum": t[f"{part}__sum"].sum(where=inside).fill_null(0).cast("int64")}
-            count = {f"{name}__n": t[f"{part}__n"].sum(where=inside)} if measure.kind == "mean" else {}
-            return total | count
-        case "min":
-            return {f"{name}__min": t[f"{part}__min"].min(where=inside)}
-        case "max":
-            return {f"{name}__max": t[f"{part}__max"].max(where=inside)}
-        case "since":
-            return {f"{name}__at": t[f"{part}__at"].max(where=inside)}
-        case _:
-            # Keys begin with the time, so the newest tile with a value has the last one. The greatest text is found
-            # in one pass, where argmax would sort.
-            stamped = t.tile.cast("string").lpad(TILE_DIGITS, "0") + t[f"{part}__value"].cast("string")
-            return {f"{name}__value": stamped.max(where=inside).substr(TILE_DIGITS)}
-
-
-def _distincts(group: Group, t: Table) -> Iterator[tuple[str, Table]]:
-    """Merge lists of different values: laid out one value a row, then counted."""
-    for measure, name, window in _windows(group, exact=False):
-        if measure.kind == "distinct":
-            inside = t.filter(t.tile >= t.night_number - window // DAY)
-            laid = inside.select(ENTITY, NIGHT_NUMBER, item=inside[f"{measure.name}__set"].unnest())
-            yield f"{name}__n", laid.group_by([ENTITY, NIGHT_NUMBER]).agg(**{f"{name}__n": laid.item.nunique()})
+def _present(group: Group, today: Table, nights: Nights) -> Table:
+    """Return who has a row where no window moves in hops: who had a fact in the longest at this cutoff or the last."""
+    start = (today.from_night + 1) * DAY_MICROS - 1 - algebra.micros_of(group.longest)
+    inside = today.filter(today.event_us > start)
+    stands = inside.select(ENTITY, night_number=inside.from_night)
+    left = inside.select(ENTITY, night_number=inside.from_night + 1)
+    return stands.union(left).filter(lambda t: within(t.night_number, nights)).distinct()
 
 
 def _exact(group: Group, rows: Table) -> Iterator[tuple[str, Value]]:
-    """Aggregate the windows up to a day straight from the facts: ``(t - w, t]`` to the microsecond."""
-    for measure, name, window in _windows(group, exact=True):
-        cutoff_us = (rows.known_from + 1) * DAY_MICROS - 1
-        inside = rows.event_us > cutoff_us - window // timedelta(microseconds=1)
-        for column, value in _state(measure, rows, inside).items():
-            part = column.removeprefix(f"{measure.name}__")
-            if measure.kind == "distinct":
-                yield f"{name}__n", value.length()
-            elif part != "key":
-                yield f"{name}__{part}", value
+    """Prepare the windows up to a day straight from the facts: ``(t - w, t]`` to the microsecond."""
+    cutoff_us = (rows.from_night + 1) * DAY_MICROS - 1
+    frame = Frame(algebra.minute_of(cutoff_us))
+    for measure, name, window in windows(group):
+        if not hops(window):
+            inside = rows.event_us > cutoff_us - algebra.micros_of(window)
+            yield from algebra.prepare(measure, rows, frame, name, inside).items()
 
 
-def _beside(left: Table, right: Table, *columns: str) -> Table:
-    """Add columns of another table, matched by entity and night; the left rows stay."""
-    joined = left.join(right, [ENTITY, NIGHT_NUMBER], how="left", rname="{name}_right")
-    return joined.select(*left.columns, *columns)
+def finished(group: Group, states: Table, t_us: IntegerValue, kept: list[str]) -> Table:
+    """Return the features of a group from the states of its windows.
 
-
-def _finalise(group: Group, merged: Table) -> Table:
-    cutoff_us = (merged.night_number + 1) * DAY_MICROS - 1
+    Parameters
+    ----------
+    states
+        One row per entity and moment, with the states of all windows; none where nothing was found.
+    t_us
+        The moment of each row in microseconds.
+    kept
+        Columns to keep beside the entity's key.
+    """
+    features = {feature.name: feature for feature in group.outputs}
     found: dict[str, Value] = {}
-    for measure in group.measures:
-        for window in measure.windows:
-            name = group.feature_name(measure, window)
-            found[name] = _value(measure, merged, f"{measure.name}__{window}", cutoff_us)
-    ratios = {ratio.name: _ratio(ratio, found) for ratio in group.derived}
-    return merged.select(
-        **{group.entity.key: merged.entity, NIGHT_NUMBER: merged.night_number}, **found, **ratios
-    )  # fmt: skip
-
-
-def _value(measure: Measure, t: Table, name: str, cutoff_us: Value) -> Value:
-    """Finalise one feature; an aggregate over nothing is its declared empty value (rule V6)."""
-    match measure.kind:
-        case "count" | "distinct":
-            return t[f"{name}__n"].fill_null(0).cast("int64")
-        case "sum":
-            return t[f"{name}__sum"].fill_null(0).cast("int64")
-        case "mean":
-            count = t[f"{name}__n"].nullif(0)
-            return t[f"{name}__sum"].cast("float64") / count.cast("float64")
-        case "since":
-            return ((cutoff_us - t[f"{name}__at"]) // SECOND_MICROS).cast("int64")
-        case "last":
-            return t[f"{name}__value"].cast(measure.dtype)
-        case _:
-            return t[f"{name}__{measure.kind}"].cast("int64")
-
-
-def _ratio(ratio: Ratio, found: dict[str, Value]) -> Value:
-    return found[ratio.over].cast("float64") / found[ratio.under].nullif(0).cast("float64")
+    for measure, name, window in windows(group):
+        feature = features[group.feature_name(measure, name.rpartition("__")[2])]
+        state = {part: states[f"{name}__{part}"] for part in algebra.parts(measure)}
+        found[feature.name] = algebra.finalise(measure, state, window, t_us, feature)
+    whole = found | algebra.derive(group, found)
+    ordered = {feature.name: whole[feature.name] for feature in group.outputs}
+    return states.select(**{group.entity.key: states.entity}, **{name: states[name] for name in kept}, **ordered)
 
 
 def schema_of(group: Group) -> pa.Schema:
@@ -285,36 +210,3 @@ def schema_of(group: Group) -> pa.Schema:
     columns = [(group.entity.key, pa.string()), ("event_time", stamp), ("known_at", stamp)]
     features = [(feature.name, ARROW[feature.dtype]) for feature in group.outputs]
     return pa.schema([*columns, *features, ("night", pa.date32())])
-
-
-def condition(rows: Table, expression: Operand | None) -> BooleanValue:
-    """Return a row-level condition; where it cannot be told, it does not hold."""
-    return operand(rows, expression).fill_null(False)
-
-
-def operand(rows: Table, part: Operand | None) -> Value:
-    """Return a column, a constant or an expression over them as Ibis."""
-    if isinstance(part, Col):
-        return rows[part.name]
-    if isinstance(part, Expression):
-        return _operation(part, [operand(rows, inner) for inner in part.operands])
-    return ibis.literal(part)
-
-
-def _operation(expression: Expression, parts: list[Value]) -> Value:
-    first, *rest = parts
-    match expression.operator:
-        case "in":
-            return first.isin(rest)
-        case "not":
-            return ~first
-        case "length":
-            return first.length().cast("int64")
-        case "matches":
-            return first.lower().re_search(rest[0])
-        case "and":
-            return first & rest[0]
-        case "or":
-            return first | rest[0]
-        case _:
-            return COMPARISONS[expression.operator](first, rest[0])

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
 import ibis
@@ -198,6 +199,20 @@ class SparkEngine:
 
 
 ENGINES: dict[str, Callable[[Workspace], Engine]] = {"duckdb": DuckDBEngine, "spark": SparkEngine}
+
+
+Cut = Callable[[Table], Table]
+
+
+def cutter(engine: Engine) -> Cut:
+    """Return what computes a table of an engine and cuts off its plan; the tables stay until another cutter begins."""
+    numbers = count()
+    return lambda expr: engine.materialise(f"cut_{next(numbers)}", expr)
+
+
+def uncut(expr: Table) -> Table:
+    """Leave a table as it is planned."""
+    return expr
 
 
 @contextmanager

@@ -1,5 +1,14 @@
 """The small tree of errors: what a caller can do about a fault is its type."""
 
+import re
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def one_line(error: BaseException) -> str:
+    """Return what another library's error says, for a sentence of ours: in one line, without colours."""
+    return " ".join(COLOUR.sub("", str(error)).split())
+
 
 class RapportError(Exception):
     """Base of every error that Rapport raises on purpose; its text is one clear sentence."""

@@ -252,6 +252,14 @@ def published(ws: Workspace, name: str, version: str) -> Manifest:
         ) from None
 
 
+def versions(ws: Workspace) -> list[Manifest]:
+    """Return the manifests of every published version of every model, oldest first."""
+    found = sorted(
+        (ws.folder("models")).glob(f"*/*/{MANIFEST}"), key=lambda path: (path.parts[-3], int(path.parts[-2]))
+    )
+    return [published(ws, path.parts[-3], path.parts[-2]) for path in found]
+
+
 def version_folder(ws: Workspace, name: str, version: str) -> Path:
     """Return the folder of a published version."""
     return ws.folder("models") / name / version

@@ -5,12 +5,14 @@ Heavy imports stand inside the commands, so that ``rapport --help`` answers at o
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from infra.errors import RapportError, Rejected, Transient
+from rapport.console import AsJson, CompanyFile, open_company, print_json, screen
+from rapport.feature import app as feature
+from rapport.lineage import app as lineage
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,10 +30,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-CompanyFile = Annotated[
-    Path | None,
-    typer.Option("--company", metavar="FILE", help="Company file; else RAPPORT_COMPANY, else the simulated company."),
-]
+app.add_typer(feature, name="feature")
+app.add_typer(lineage)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -103,17 +103,13 @@ def up(company: CompanyFile = None) -> None:
 
 
 @app.command()
-def status(
-    company: CompanyFile = None, as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False
-) -> None:
+def status(company: CompanyFile = None, as_json: AsJson = False) -> None:
     """Show the ring at a glance."""
     ws = open_company(company)
     if as_json:
-        import json
-
         from rapport.status import glance
 
-        typer.echo(json.dumps(glance(ws), indent=2))
+        print_json(glance(ws))
     else:
         show(ws, screen())
 
@@ -163,28 +159,6 @@ def airflow(context: typer.Context, company: CompanyFile = None) -> None:
     passthrough(open_company(company), context.args)
 
 
-def open_company(company: Path | None) -> "Workspace":
-    """Open the workspace of a company file, else of the one that the settings name.
-
-    Raises
-    ------
-    Rejected
-        A setting or the company file is wrong.
-    """
-    from pydantic import ValidationError
-
-    from infra.settings import Settings
-    from infra.workspace import open_workspace
-
-    try:
-        settings = Settings(company=company) if company else Settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "_".join(["RAPPORT", *(str(part).upper() for part in first["loc"])])
-        raise Rejected(name, f"a valid setting ({first['msg']})", repr(first["input"])) from None
-    return open_workspace(settings)
-
-
 def simulate(ws: "Workspace", console: "Console") -> None:
     """Let the outside world of a simulated company happen, if it has not yet."""
     if ws.company.world is None:
@@ -201,10 +175,3 @@ def show(ws: "Workspace", console: "Console") -> None:
 
     for table in tables(glance(ws)):
         console.print(table)
-
-
-def screen() -> "Console":
-    """Return the console of this process."""
-    from rich.console import Console
-
-    return Console()

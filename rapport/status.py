@@ -144,11 +144,12 @@ def age(seconds: float | None) -> str:
 
 def table(title: str, heads: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> "Table":
     """Return a plain table; numbers with thousands, nothing as a dash."""
+    from rich.markup import escape
     from rich.table import Table
 
     made = Table(*heads, title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for row in rows:
-        made.add_row(*(word(value) for value in row))
+        made.add_row(*(escape(word(value)) for value in row))
     return made
 
 

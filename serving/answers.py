@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from serving.codec import EPOCH, Value
+from serving.inputs import compute
 from serving.lookup import Reading, Readings, age_seconds
 from serving.models import Model
 from serving.requests import Wanted
@@ -17,20 +18,28 @@ NOT_FOUND = "NOT_FOUND"
 ByEntity = Mapping[str, Readings]
 
 
-def features_answer(wanted: Wanted, found: Mapping[str, ByEntity]) -> FeaturesResponse:
+def features_answer(wanted: Wanted, found: Mapping[str, ByEntity], now: datetime) -> FeaturesResponse:
     """Return Feast's answer; what was never published is null and NOT_FOUND, where Feast would say PRESENT.
 
     Parameters
     ----------
     wanted
-        The request.
+        The request. Its own inputs are not answered, only what was computed from them.
     found
         Join key to id to readings.
+    now
+        When the request was made.
     """
     names, vectors = list(wanted.entities), [_given(ids) for ids in wanted.entities.values()]
-    for reference, key in wanted.references.items():
+    computed = compute(wanted.computed, wanted.inputs, now)
+    for reference, where in wanted.references.items():
         names.append(wanted.name_of(reference))
-        vectors.append(_vector([found[key][entity][reference] for entity in wanted.entities[key]]))
+        readings = (
+            [found[where][entity][reference] for entity in wanted.entities[where]]
+            if isinstance(where, str)
+            else computed[reference]
+        )
+        vectors.append(_vector(readings))
     metadata: Metadata = {"feature_names": names}
     if wanted.with_views:
         views = dict.fromkeys(reference.view for reference in wanted.references)

@@ -21,6 +21,8 @@ from starlette.routing import Route
 from infra.errors import RapportError, Rejected, Terminal, Transient
 from infra.workspace import Workspace
 from serving.answers import ByEntity, features_answer, score_answer
+from serving.inputs import BY_NAME
+from serving.lookups import of_service, of_view
 from serving.openapi import openapi
 from serving.requests import Malformed, TooLarge, Wanted, find_model, read_features, read_ids
 from serving.schema import MAX_BODY_BYTES, Fault
@@ -65,7 +67,14 @@ class Api:
         """Answer as Feast's feature server does."""
         body = await _body(request)
         wanted = read_features(body, self.state.views, lambda: self.state.models)
-        return _json(features_answer(wanted, await self._read(wanted)))
+        return _json(features_answer(wanted, await self._read(wanted), self.ws.clock.now()))
+
+    async def schema(self, request: Request) -> Response:
+        """Return the JSON Schemas of a lookup of a view, group, request or feature service."""
+        name, views = request.path_params["name"], self.state.views
+        if name not in BY_NAME and name in self.state.models:
+            return _json(of_service(self.state.models[name], views))
+        return _json(of_view(name, views))
 
     async def score(self, request: Request) -> Response:
         """Score entities with a champion model."""
@@ -81,8 +90,10 @@ class Api:
 
     async def _read(self, wanted: Wanted) -> Mapping[str, ByEntity]:
         by_key: dict[str, list[Reference]] = defaultdict(list)
-        for reference, key in wanted.references.items():
+        for reference, key in wanted.stored.items():
             by_key[key].append(reference)
+        if not by_key:  # a request alone needs no store
+            return {}
         reader = self.state.reader
         return {key: await reader.read(key, wanted.entities[key], references) for key, references in by_key.items()}
 
@@ -101,6 +112,7 @@ def create_app(ws: Workspace) -> Starlette:
         routes=[
             Route("/get-online-features", api.features, methods=["POST"]),
             Route("/v1/score/{model}", api.score, methods=["POST"]),
+            Route("/v1/schema/{name}", api.schema),
             Route("/health", api.health),
             Route("/ready", api.ready),
             Route("/openapi.json", api.description),

@@ -175,7 +175,7 @@ def lookup(ws: Workspace, customer_id: str) -> list[Row]:
 
 def age_seconds(reading: Reading, now: datetime) -> float | None:
     """Return how old a reading is at ``now``, in seconds."""
-    return None if reading.event_time is None else (now - reading.event_time).total_seconds()
+    return None if reading.event_time is None else max((now - reading.event_time).total_seconds(), 0.0)
 
 
 async def _read_one(store: OnlineStore, views: Views, customer_id: str, wanted: Sequence[Reference]) -> Readings:

@@ -10,12 +10,13 @@ from serving.schema import (
     FeaturesRequest,
     FeaturesResponse,
     Health,
+    LookupSchema,
     Ready,
     ScoreRequest,
     ScoreResponse,
 )
 
-FORMS = (FeaturesRequest, FeaturesResponse, ScoreRequest, ScoreResponse, Health, Ready, FaultResponse)
+FORMS = (FeaturesRequest, FeaturesResponse, ScoreRequest, ScoreResponse, LookupSchema, Health, Ready, FaultResponse)
 FAULTS = {
     "400": "The body is no JSON object.",
     "404": "A feature, view, feature service, entity or model does not exist.",
@@ -41,7 +42,17 @@ def openapi() -> dict[str, Any]:
             },
             "/v1/score/{model}": {
                 "post": _post("Scores of entities by a champion model.", ScoreRequest, ScoreResponse)
-                | {"parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]}
+                | {"parameters": [_parameter("model")]}
+            },
+            "/v1/schema/{name}": {
+                "get": _get(
+                    "JSON Schemas of a lookup of a view, group, request or feature service.",
+                    {
+                        "200": _answer("Those of its request and of its answer.", LookupSchema),
+                        **{status: _answer(FAULTS[status], FaultResponse) for status in ("404", "503")},
+                    },
+                )
+                | {"parameters": [_parameter("name")]}
             },
             "/health": {"get": _get("Whether the process lives.", {"200": _answer("It does.", Health)})},
             "/ready": {
@@ -84,6 +95,10 @@ def _post(summary: str, takes: type, gives: type) -> dict[str, Any]:
 
 def _get(summary: str, responses: dict[str, Any]) -> dict[str, Any]:
     return {"summary": summary, "responses": responses}
+
+
+def _parameter(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 def _answer(description: str, form: type) -> dict[str, Any]:

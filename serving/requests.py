@@ -6,14 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from features.spec import Request
 from infra.errors import Rejected
+from serving import inputs
 from serving.models import Model
-from serving.schema import MAX_BODY_BYTES, Body, FeaturesRequest, ScoreRequest
+from serving.schema import MAX_BODY_BYTES, Body, FeaturesRequest, Ids, Plain, ScoreRequest
 from serving.views import Reference, Unknown, Views
 
 Form = TypeVar("Form", bound=Body)
+IDS = TypeAdapter(Ids)
 
 
 class Malformed(Rejected):
@@ -29,12 +32,33 @@ class TooLarge(Rejected):
 
 @dataclass(frozen=True)
 class Wanted:
-    """A feature request whose every name exists: references in the order asked, each with its join key."""
+    """A feature request whose every name exists: references in the order asked, each with where its values are.
+
+    Attributes
+    ----------
+    entities
+        Join key = ids.
+    inputs
+        Input of the request itself = values.
+    references
+        A stored feature with its join key, one of the request with its definition.
+    """
 
     entities: Mapping[str, list[str]]
-    references: Mapping[Reference, str]
+    inputs: Mapping[str, list[Plain]]
+    references: Mapping[Reference, str | Request]
     full_names: bool
     with_views: bool
+
+    @property
+    def stored(self) -> dict[Reference, str]:
+        """The features that are read from the store, each with its join key."""
+        return {reference: where for reference, where in self.references.items() if isinstance(where, str)}
+
+    @property
+    def computed(self) -> dict[Reference, Request]:
+        """The features that are computed from the request, each with its definition."""
+        return {reference: where for reference, where in self.references.items() if isinstance(where, Request)}
 
     def name_of(self, reference: Reference) -> str:
         """Return the name under which a feature is answered."""
@@ -48,21 +72,25 @@ def read_features(body: bytes, views: Views, models: Callable[[], Mapping[str, M
     ------
     Rejected
         The body is not in the form of ``FeaturesRequest`` (``Malformed`` if it is no JSON object), or lacks an entity
-        that the features need.
+        or an input that the features need.
     Unknown
         There is no such view, feature, feature service or entity.
     """
     form = _read(body, FeaturesRequest)
     if form.feature_service is not None:
         model = find_model(models(), form.feature_service, "feature_service")
-        references = dict.fromkeys(model.references, views.key_of(model.manifest.entity))
+        references: dict[Reference, str | Request] = dict.fromkeys(
+            model.references, views.key_of(model.manifest.entity)
+        )
     elif form.features:
-        resolved = [views.resolve(text) for text in form.features]
-        _refuse_twice("features", [str(reference) for reference in resolved], "each feature once")
-        references = {reference: views.by_name[reference.view].key for reference in resolved}
+        resolved = [_resolve(text, views) for text in form.features]
+        _refuse_twice("features", [str(reference) for reference, _ in resolved], "each feature once")
+        references = dict(resolved)
     else:
         raise Rejected("features", "at least one feature or a feature_service", "neither")
-    wanted = Wanted(form.entities, references, form.full_feature_names, form.include_feature_view_version_metadata)
+    entities = {key: _ids(key, values) for key, values in form.entities.items() if key not in inputs.INPUTS}
+    given = {key: values for key, values in form.entities.items() if key in inputs.INPUTS}
+    wanted = Wanted(entities, given, references, form.full_feature_names, form.include_feature_view_version_metadata)
     _refuse_twice(
         "features", [wanted.name_of(reference) for reference in references], "names that differ, or full_feature_names"
     )
@@ -102,17 +130,34 @@ def find_model(models: Mapping[str, Model], name: str, field: str = "model") -> 
     return models[name]
 
 
+def _resolve(text: str, views: Views) -> tuple[Reference, str | Request]:
+    """Read a reference; return it with its join key, or with the request that it is computed from."""
+    if found := inputs.resolve(text):
+        return found
+    reference = views.resolve(text)
+    return reference, views.by_name[reference.view].key
+
+
+def _ids(key: str, values: list[Plain]) -> list[str]:
+    try:
+        return IDS.validate_python(values, strict=True)
+    except ValidationError as error:
+        raise _first(error, "entities", key) from None
+
+
 def _check_entities(wanted: Wanted, views: Views) -> None:
-    known = {view.key for view in views.by_name.values()} | set(wanted.references.values())
+    keys = dict.fromkeys(wanted.stored.values())
+    known = {view.key for view in views.by_name.values()} | keys.keys()
     for key in wanted.entities:
         if key not in known:
-            raise Unknown("entities", f"one of {', '.join(sorted(known))}", ascii(key[:100]))
-    for key in wanted.references.values():
+            raise Unknown("entities", f"one of {', '.join(sorted(known | inputs.INPUTS))}", ascii(key[:100]))
+    for key in keys:
         if key not in wanted.entities:
             raise Rejected("entities", f"values of {key}, which the features need", ascii(sorted(wanted.entities)))
-    lengths = {len(values) for values in wanted.entities.values()}
+    lengths = {len(ids) for ids in wanted.entities.values()} | {len(values) for values in wanted.inputs.values()}
     if len(lengths) > 1:
         raise Rejected("entities", "lists of one length", f"lengths {sorted(lengths)}")
+    inputs.refuse_inputs(wanted.computed.values(), wanted.inputs)
 
 
 def _refuse_twice(field: str, names: list[str], expected: str) -> None:
@@ -138,10 +183,10 @@ def _read(body: bytes, form: type[Form]) -> Form:
         raise _first(error) from None
 
 
-def _first(error: ValidationError) -> Rejected:
+def _first(error: ValidationError, *within: str) -> Rejected:
     """Return the first fault as field, expected, found."""
     fault = error.errors(include_url=False)[0]
-    where = ".".join(ascii(str(part)[:100])[1:-1] for part in fault["loc"] if part != "[key]")
+    where = ".".join(ascii(str(part)[:100])[1:-1] for part in (*within, *fault["loc"]) if part != "[key]")
     expected = fault["msg"].removeprefix("Input should be ").removeprefix("Input should have ")
     found = "none" if fault["type"] == "missing" else ascii(fault["input"])
     if fault["type"] == "extra_forbidden":

@@ -3,9 +3,9 @@
 The feature request and response are those of Feast's feature server (0.67).
 """
 
-from typing import Annotated, NotRequired
+from typing import Annotated, Any, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 MAX_BODY_BYTES = 1_000_000
@@ -17,6 +17,10 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 Ids = Annotated[list[Name], Field(min_length=1, max_length=MAX_ENTITIES)]
 Entities = Annotated[dict[Name, Ids], Field(min_length=1, max_length=16)]
 Plain = str | int | float | bool | None
+# Beside ids stand the inputs of a request, as in Feast: what each may be depends on what it is, so it is checked later.
+Scalar = Annotated[Any, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
+Values = Annotated[list[Scalar], Field(min_length=1, max_length=MAX_ENTITIES)]
+Given = Annotated[dict[Name, Values], Field(min_length=1, max_length=16)]
 
 
 class Body(BaseModel):
@@ -28,10 +32,12 @@ class Body(BaseModel):
 class FeaturesRequest(Body):
     """Features of entities, by reference or by the name of a feature service (a model)."""
 
-    entities: Entities = Field(description="join key to values, all lists of one length, e.g. customer_id")
+    entities: Given = Field(
+        description="join key (such as customer_id) or input of the request (such as text) to values, of one length all"
+    )
     feature_service: Name | None = Field(None, description="a model: the features that it reads")
     features: list[Name] = Field(
-        [], max_length=MAX_FEATURES, description="<view or group>:<feature>; a group is its current version"
+        [], max_length=MAX_FEATURES, description="<view, group or request>:<feature>; a group is its current version"
     )
     full_feature_names: bool = Field(False, description="answer <view>__<feature> instead of <feature>")
     include_feature_view_version_metadata: bool = Field(False, description="list the views that were read")
@@ -42,6 +48,14 @@ class ScoreRequest(Body):
 
     entity: Name | None = Field(None, description="one id")
     entities: Entities | None = Field(None, description="the model's join key to ids")
+
+
+class LookupSchema(TypedDict):
+    """The JSON Schemas of a lookup: of a request for all its features, and of the answer."""
+
+    name: str
+    request: dict[str, Any]
+    answer: dict[str, Any]
 
 
 class Vector(TypedDict):

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from features.catalogue import CATALOGUE, groups_of
 from features.spec import DType
+from features.taken import nights_taken
 from infra.clock import Nights
 from infra.errors import Rejected
 from infra.lake import Commit
@@ -87,9 +88,9 @@ def build_dataset(ws: Workspace, model: str, label: Label, spine: pd.DataFrame, 
     rows = frame.assign(**{n: _plain(frame[n], dtype) for n, dtype in names.items()})
     table = pa.Table.from_pandas(rows.assign(night=night), preserve_index=False)
     name = f"training_sets/{model}"
-    ws.lake.replace(
-        name, table, Commit(Nights(night, night), run=run, notes={"label": label.name, "features": list(types)})
-    )
+    nights = nights_taken(ws, types, label.entity.key, table, night)
+    notes = {"label": label.name, "features": list(types), "nights": nights}
+    ws.lake.replace(name, table, Commit(Nights(night, night), run=run, notes=notes))
     return Dataset(rows, types, label.entity.key, ws.lake.digests(name, Nights(night, night))[night])
 
 

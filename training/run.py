@@ -16,6 +16,7 @@ import pandas as pd
 from infra import registry
 from infra.company import Model as ModelConfig
 from infra.errors import Rejected
+from infra.locks import alone
 from infra.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -48,6 +49,12 @@ def train(ws: Workspace, model_name: str, night: date, trigger: str = "nightly",
         The company has no such model, or its options make no sense.
     """
     config = _config(ws, model_name)
+    # A night, its repetition and a back-fill may ask at once: the later one finds what the first has trained.
+    with alone(ws.folder(f"models/{config.name}") / "train.lock"):
+        return _train(ws, config, night, trigger, run)
+
+
+def _train(ws: Workspace, config: ModelConfig, night: date, trigger: str, run: str) -> dict[str, Any]:
     if waiting := _not_due(ws, config, night, trigger):
         return {"skipped": True, "reason": waiting}
     from training.labels import label_named
@@ -66,7 +73,7 @@ def train(ws: Workspace, model_name: str, night: date, trigger: str = "nightly",
     split = _split(config, build_spine(ws, label, night))
     if scarce := _too_few(split, label):
         return _skip(ws, config, scarce)
-    data = build_dataset(ws, model_name, label, split.joined(), night, run)
+    data = build_dataset(ws, config.name, label, split.joined(), night, run)
     inputs = _inputs(config, data.digest)
     last = registry.read_json(_home(ws, config) / LAST)
     if ws.settings.skip_unchanged and last and last["inputs"] == inputs:
@@ -139,7 +146,7 @@ def _home(ws: Workspace, config: ModelConfig) -> Path:
 def _not_due(ws: Workspace, config: ModelConfig, night: date, trigger: str) -> str:
     """Return why a nightly run has nothing to do, if so."""
     last = registry.read_json(_home(ws, config) / LAST)
-    if trigger != "nightly" or last is None:
+    if trigger != "nightly" or last is None or ws.lake.damaged(f"training_sets/{config.name}", night):
         return ""
     every = int(config.options.get("retrain_every", RETRAIN_EVERY))
     age = (night - date.fromisoformat(last["night"])).days

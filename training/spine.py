@@ -4,21 +4,18 @@ Comes after ``labels.py`` has said what is asked; ``dataset.py`` fills it with f
 """
 
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 
 import duckdb
 import ibis
 import pandas as pd
 
-from features.facts import TICKET_COLUMNS, as_known, resolve, silver_view, versions
+from features.facts import DAY_MICROS, as_known, history, moved
+from features.store.published import PUBLISH_LAG
 from infra.clock import DAY, cutoff, day_number
-from infra.engine import duckdb_micros
 from infra.workspace import Workspace
 from training.labels import Label
-
-PUBLISH_LAG = timedelta(hours=6)
-"""Declared lag between a night's cutoff and the moment at which its values are served."""
 
 
 def missing_facts(ws: Workspace, label: Label) -> list[str]:
@@ -49,6 +46,9 @@ def build_spine(ws: Workspace, label: Label, night: date) -> pd.DataFrame:
         for fact in label.facts:
             con.execute(f"DROP VIEW IF EXISTS known_{fact}")
             as_known(ws, con, fact, night)
+        if label.eligible and label.entity.linked:
+            # What somebody did after two ids turned out to be one person counts for the one that remained.
+            con.execute(f"DELETE FROM spine WHERE {label.entity.key} IN (FROM {moved(ws, con, night)})")
         rows = con.execute(label.outcome, _asked(label.outcome, {"horizon": label.horizon})).df()
     mature = rows[rows["label_end"] <= pd.Timestamp(cutoff(night))]
     extra = ["decision_id"] if "decision_id" in rows else []
@@ -59,24 +59,20 @@ def _collect_spine(ws: Workspace, con: duckdb.DuckDBPyConnection, label: Label, 
     """Fill the table ``spine``, each night as it was known then."""
     con.execute(f"CREATE TEMP TABLE spine ({label.entity.key} VARCHAR, event_time TIMESTAMPTZ)")
     fact = label.facts[0]
-    history = _history(ws, con, fact, night)
-    found = con.execute(f"SELECT min(event_time) FROM {history}").fetchone()
+    table = _history(ws, con, fact, night)
+    found = con.execute(f"SELECT min(event_time) FROM {table}").fetchone()
     first = found[0] if found else None
     for one in spine_nights(label, night, first.date() if isinstance(first, datetime) else night):
-        day = day_number(one)
-        known = f"SELECT * FROM {history} WHERE known_from <= {day} AND {day} < known_until"
+        at = (day_number(one) + 1) * DAY_MICROS - 1
+        known = f"SELECT * FROM {table} WHERE known_from <= {at} AND {at} < known_until"
         con.execute(f"CREATE OR REPLACE TEMP VIEW known_{fact} AS {known}")
         values = {"cutoff": cutoff(one), "active": label.active, "served": cutoff(one) + PUBLISH_LAG}
         con.execute(f"INSERT INTO spine SELECT *, $served::TIMESTAMPTZ FROM ({label.eligible})", values)
 
 
 def _history(ws: Workspace, con: duckdb.DuckDBPyConnection, fact: str, night: date) -> str:
-    """Make a table of every revision with the nights on which it counted, so that many nights read it once."""
-    rows = versions(ibis.duckdb.from_connection(con).table(silver_view(ws.lake, con, fact, night)), duckdb_micros)
-    ids = {"customer_id": resolve(ws.company, rows.id_space, rows.source_id)}
-    if fact in TICKET_COLUMNS:
-        ids["ticket_id"] = resolve(ws.company, rows.id_space, rows[TICKET_COLUMNS[fact]])
-    con.execute(f"CREATE TEMP TABLE history_{fact} AS {ibis.to_sql(rows.mutate(**ids), dialect='duckdb')}")
+    """Make a table of every revision with the time in which it counted, so that many nights read it once."""
+    con.execute(f"CREATE TEMP TABLE history_{fact} AS {ibis.to_sql(history(ws, con, fact, night), dialect='duckdb')}")
     return f"history_{fact}"
 
 

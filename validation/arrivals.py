@@ -17,7 +17,7 @@ import pyarrow as pa
 from infra.clock import DAY, Nights, cutoff, parse_night
 from infra.company import Source
 from infra.errors import Rejected
-from infra.lake import Lake
+from infra.lake import Commit, Lake
 from infra.workspace import Workspace
 from validation.parse import typed
 from validation.sources import adapter
@@ -204,9 +204,14 @@ def read(source: Source, files: Iterable[Arrival]) -> pa.Table:
 
 
 def seen(lake: Lake, table: str) -> Fingerprints:
-    """Return what the commits of a bronze table noted of files: name = size, time of change, digest; newest wins."""
+    """Return what the commits of a bronze table noted of files."""
+    return noted(lake.commits(table))
+
+
+def noted(commits: Sequence[Commit]) -> Fingerprints:
+    """Return what commits, newest first, noted of files: name = size, time of change, digest; the newest wins."""
     files: dict[str, Sequence[object]] = {}
-    for commit in reversed(lake.commits(table)):
+    for commit in reversed(commits):
         files |= (commit.notes or {}).get("files", {})
     return files
 

@@ -32,6 +32,8 @@ class Column:
         Regular expression that a text must match from its start to its end.
     masked
         Whether e-mail addresses, telephone and card numbers in the text are masked before silver.
+    hindsight
+        Whether it is known only after the end: good for labels, never an input.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Column:
     most: float | None = None
     pattern: str = ""
     masked: bool = False
+    hindsight: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,14 @@ class Rule:
         Name of the rule, which is also the reason in quarantine.
     kind
         ``not_after``: the first column is not later than the second. ``not_negative``: the first column is not
-        negative in rows whose second column is one of ``words``.
+        negative in rows whose second column is one of ``words``. ``given_when``: the first column has a value in those
+        rows.
     columns, words
         What the kind needs.
     """
 
     name: str
-    kind: Literal["not_after", "not_negative"]
+    kind: Literal["not_after", "not_negative", "given_when"]
     columns: tuple[str, str]
     words: tuple[str, ...] = ()
 
@@ -96,6 +100,10 @@ COMMON = (
 )
 NOT_AHEAD = Rule("event_time_in_the_future", "not_after", ("event_time", "ingested_at"))
 
+PURPOSES = ("service", "personalisation", "marketing", "research")
+"""What data may be used for: the words of ``consents``, and of every feature group."""
+
+LINKS = ("linked", "unlinked")
 CHANNELS = ("chat", "email", "call", "social", "review", "web", "app", "shop")
 CUSTOMERS = Contract(
     "customers",
@@ -108,6 +116,16 @@ CUSTOMERS = Contract(
         Column("plan", "text", "plan"),
     ),
 )
+IDENTITY_LINKS = Contract(
+    "identity_links",
+    "an id of a source is, or is no longer, a customer",
+    (
+        Column("kind", "text", "whether the id is somebody's or nobody's from here on", required=True, allowed=LINKS),
+        Column("customer", "text", "company-wide id of the customer that it is"),
+        Column("backwards", "boolean", "whether it holds before its event time too, while nothing older speaks"),
+    ),
+    (Rule("link_to_nobody", "given_when", ("customer", "kind"), ("linked",)),),
+)
 INTERACTIONS = Contract(
     "interactions",
     "one message, call turn, mail, post or review",
@@ -117,6 +135,7 @@ INTERACTIONS = Contract(
         Column("author_role", "text", "who wrote it", required=True, allowed=("customer", "agent", "bot")),
         Column("visibility", "text", "who may read it", required=True, allowed=("public", "private")),
         Column("text", "text", "what was said", masked=True),
+        Column("action", "text", "what the agent or bot did in this turn, where known"),
     ),
 )
 TICKET_EVENTS = Contract(
@@ -135,7 +154,7 @@ TICKET_EVENTS = Contract(
         Column("category", "text", "category as at the event"),
         Column("assignment_group", "text", "team that holds it"),
         Column("channel", "text", "how it came in", allowed=(*CHANNELS, "self_service", "direct", "ivr")),
-        Column("sla_met", "boolean", "whether the service level was kept; meaningful on the closing event only"),
+        Column("sla_met", "boolean", "whether the service level was kept; known at the closing only", hindsight=True),
     ),
     anonymous=True,
 )
@@ -169,6 +188,27 @@ BEHAVIOURS = Contract(
         Column("duration_ms", "integer", "how long, in milliseconds", least=0, most=86_400_000),
     ),
 )
+SURVEY_ANSWERS = Contract(
+    "survey_answers",
+    "an answer to a survey or poll",
+    (
+        Column("survey", "text", "kind of survey", required=True, allowed=("csat", "nps", "ces", "poll")),
+        Column("score", "decimal", "answer on the survey's own scale", required=True, least=0, most=100),
+        Column("weight", "decimal", "weight of the answer in its sample; 1 where none", least=1e-6, most=1e6),
+        Column("channel", "text", "how it was asked", allowed=CHANNELS),
+        Column("ticket_id", "text", "ticket that it asks about"),
+        Column("verbatim", "text", "what was added in words", masked=True),
+    ),
+    anonymous=True,
+)
+CONSENTS = Contract(
+    "consents",
+    "a purpose granted or withdrawn",
+    (
+        Column("purpose", "text", "what the data may be used for", required=True, allowed=PURPOSES),
+        Column("kind", "text", "what was said", required=True, allowed=("granted", "withdrawn")),
+    ),
+)
 DECISIONS = Contract(
     "decisions",
     "what a policy decided for a customer",
@@ -193,5 +233,19 @@ OUTCOMES = Contract(
 )
 
 CONTRACTS: Mapping[str, Contract] = MappingProxyType(
-    {c.fact: c for c in (CUSTOMERS, INTERACTIONS, TICKET_EVENTS, TRANSACTIONS, BEHAVIOURS, DECISIONS, OUTCOMES)}
+    {
+        contract.fact: contract
+        for contract in (
+            CUSTOMERS,
+            IDENTITY_LINKS,
+            INTERACTIONS,
+            TICKET_EVENTS,
+            TRANSACTIONS,
+            BEHAVIOURS,
+            SURVEY_ANSWERS,
+            CONSENTS,
+            DECISIONS,
+            OUTCOMES,
+        )
+    }
 )

@@ -27,6 +27,7 @@ from validation.facts import parse_fact, raw_text
 from validation.revisions import columns, mark_duplicates
 
 HANDFUL = 10
+ROOMS = ("quarantine", "duplicates", "silver")
 CODE = ("contracts.py", "facts.py", "gate.py", "parse.py", "revisions.py", "suites.py")
 
 
@@ -104,8 +105,10 @@ def batch(ws: Workspace, fact: str, night: date) -> Batch | None:
     rerun = newest is not None and night <= newest
     nights = Nights(night if rerun else newest + DAY if newest else first_night(ws), night)
     made = Batch(CONTRACTS[fact], sources, nights, inputs(ws, CONTRACTS[fact], sources, nights))
-    owner = ws.lake.owner(f"silver/{fact}", night) if rerun and ws.settings.skip_unchanged else None
-    judged = (owner.notes or {}).get("inputs", {}).get(str(night)) if owner else None
+    if not (rerun and ws.settings.skip_unchanged):
+        return made
+    owners = [owner for room in ROOMS if (owner := ws.lake.owner(f"{room}/{fact}", night))]
+    judged = (owners[-1].notes or {}).get("inputs", {}).get(str(night)) if len(owners) == len(ROOMS) else None
     return None if judged == made.inputs[night] else made
 
 
@@ -184,10 +187,11 @@ def sort_rows(
     connection.execute(
         "CREATE OR REPLACE TEMP VIEW accepted AS FROM parsed WHERE _row NOT IN (SELECT _row FROM rejected)"
     )
-    repeats = mark_duplicates(connection, ws.lake, made.contract, "accepted", made.nights)
+    repeats, revising = mark_duplicates(connection, ws.lake, made.contract, "accepted", made.nights)
     raw_text(connection, made.sources, "rejected")
-    silver = f"""SELECT {", ".join(columns(made.contract))}, known_day FROM accepted
-        WHERE _row NOT IN (SELECT _row FROM {repeats}) ORDER BY known_day, event_id, ingested_at, file, position"""
+    silver = f"""SELECT {", ".join(columns(made.contract))}, _row IN (FROM {revising}) AS revises, known_day
+        FROM accepted WHERE _row NOT IN (SELECT _row FROM {repeats})
+        ORDER BY known_day, event_id, ingested_at, file, position"""
     return Judged(
         made,
         connection.sql(silver).to_arrow_table(),
@@ -241,9 +245,6 @@ def write(ws: Workspace, found: Judged, run: str) -> None:
     made, fact = found.batch, found.batch.contract.fact
     digest = hashlib.sha256(json.dumps(sorted(made.inputs.values())).encode()).hexdigest()
     notes = {"inputs": {str(night): text for night, text in made.inputs.items()}, "nights": found.account}
-    for table, rows, kept in (
-        ("quarantine", found.quarantine, {}),
-        ("duplicates", found.duplicates, {}),
-        ("silver", found.silver, notes),
-    ):
-        ws.lake.replace(f"{table}/{fact}", rows, Commit(made.nights, digest, run, kept), partition="known_day")
+    rows = (found.quarantine, found.duplicates, found.silver)
+    for room, held, kept in zip(ROOMS, rows, ({}, {}, notes), strict=True):
+        ws.lake.replace(f"{room}/{fact}", held, Commit(made.nights, digest, run, kept), partition="known_day")

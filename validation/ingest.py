@@ -12,7 +12,7 @@ from datetime import date
 import duckdb
 import pyarrow as pa
 
-from infra.clock import DAY, Nights, cutoff, refuse_open_night, start_of
+from infra.clock import DAY, EPOCH, Nights, cutoff, refuse_open_night, start_of
 from infra.company import Source
 from infra.errors import Rejected
 from infra.lake import Commit
@@ -25,6 +25,7 @@ from validation.arrivals import (
     covered,
     fingerprints,
     first_night,
+    noted,
     pattern,
     read,
     refuse_missing,
@@ -35,13 +36,17 @@ from validation.sources.base import BROKEN, literal, quoted
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be read of a source: the nights it still has to give and the files that hold them."""
+    """What is to be read of a source: the nights it still has to give and the files that hold them.
+
+    ``lost`` is the one closed night of these that is wanted again, because bronze was damaged there.
+    """
 
     source: Source
     nights: Nights
     closed: date | None
     files: tuple[Arrival, ...]
     late: bool
+    lost: date | None = None
 
     @property
     def table(self) -> str:
@@ -96,7 +101,8 @@ def plan(ws: Workspace, source: Source, history: Nights) -> Plan | None:
     """
     closed = ws.lake.newest(f"bronze/{source.name}") or ws.lake.newest(f"silver/{source.fact}")
     if closed is not None and history.last <= closed:
-        return None
+        lost = ws.lake.damaged(f"bronze/{source.name}", history.last)
+        return replan(ws, source, history.last) if lost else None
     nights = Nights(closed + DAY if closed else history.first, history.last)
     files = arrivals(ws, source)
     refuse_absent(ws, source, nights, files)
@@ -105,6 +111,30 @@ def plan(ws: Workspace, source: Source, history: Nights) -> Plan | None:
     if source.nightly:
         files = late + [file for file in files if file.night and nights.first <= file.night <= nights.last]
     return Plan(source, nights, closed, tuple(files), bool(late))
+
+
+def replan(ws: Workspace, source: Source, lost: date) -> Plan:
+    """Return what was read of a source when a night was closed, to read it once more: bronze was damaged since.
+
+    Raises
+    ------
+    Rejected
+        A file does not hold any more what it held then.
+    """
+    commits = ws.lake.commits(f"bronze/{source.name}")
+    first = max(at for at, commit in enumerate(commits) if commit.nights.first <= lost <= commit.nights.last)
+    nights, then = commits[first].nights, (commits[first].notes or {})["files"]
+    closed = nights.first - DAY if nights.first > first_night(ws) else None
+    files = [file for file in arrivals(ws, source) if file.name in then]
+    if moved := sorted(set(then) - {file.name for file in files if file.digest() == then[file.name][2]}):
+        remedy = "Put the file back as it was, or restore the lake from a backup."
+        raise Rejected(
+            f"source {source.name}", f"the file {moved[0]} as it was read for night {lost}", "another", remedy
+        )
+    before = noted(commits[first + 1 :])
+    old = [file for file in files if closed and (file.night is None or file.night <= closed)]
+    late = any([*before.get(file.name, ())][2:] != [then[file.name][2]] for file in old)
+    return Plan(source, nights, closed, tuple(files), late, lost)
 
 
 def refuse_absent(ws: Workspace, source: Source, nights: Nights, files: list[Arrival]) -> None:
@@ -143,10 +173,11 @@ def stamped(ws: Workspace, plan: Plan) -> pa.Table:
         if plan.late:
             forget_known(ws, plan, connection, rows.column_names)
         kept = "_natural >= _floor" if plan.closed and not plan.late else "true"
+        wanted = f"known_day = DATE '{plan.lost}'" if plan.lost else "true"
         return connection.sql(
             f"""SELECT * EXCLUDE (_night, _natural, _floor), greatest(_natural, _floor) AS _ingested_at,
                     greatest(_natural, _floor)::DATE AS known_day
-                FROM timed WHERE {kept} ORDER BY known_day, _file, _position"""
+                FROM timed WHERE {kept} AND {wanted} ORDER BY known_day, _file, _position"""
         ).to_arrow_table()
 
 
@@ -154,7 +185,8 @@ def forget_known(ws: Workspace, plan: Plan, connection: duckdb.DuckDBPyConnectio
     """Delete rows of closed nights that bronze holds: as many of each content and file as it holds."""
     if not ws.lake.exists(plan.table):
         return
-    ws.lake.view(connection, plan.table, name="bronze", partition="known_day")
+    closed = Nights(EPOCH, plan.closed) if plan.closed else None
+    ws.lake.view(connection, plan.table, closed, name="bronze", partition="known_day")
     held = content(ws.lake.schema(plan.table).names)
     connection.execute(
         f"""DELETE FROM timed WHERE (_file, _position) IN (
@@ -210,6 +242,8 @@ def write(ws: Workspace, plan: Plan, rows: pa.Table, run: str) -> dict[str, obje
     inputs = hashlib.sha256(
         json.dumps([files, plan.source.model_dump(mode="json")], sort_keys=True).encode()
     ).hexdigest()
-    commit = Commit(plan.nights, inputs, run, {"files": files, "rows": rows.num_rows})
+    nights = Nights(plan.lost, plan.lost) if plan.lost else plan.nights
+    # A night that is read again says nothing new about the files.
+    commit = Commit(nights, inputs, run, {"files": {} if plan.lost else files, "rows": rows.num_rows})
     ws.lake.replace(plan.table, rows, commit, partition="known_day")
-    return {"nights": str(plan.nights), "rows": rows.num_rows, "files": len(files)}
+    return {"nights": str(nights), "rows": rows.num_rows, "files": len(files)}

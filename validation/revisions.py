@@ -24,7 +24,7 @@ FIRST = (
 
 
 def columns(contract: Contract) -> tuple[str, ...]:
-    """Return the columns of silver in their order, without the partition's.
+    """Return the columns of silver in their order, without ``revises`` and the partition's.
 
     Examples
     --------
@@ -44,8 +44,8 @@ def payload(contract: Contract, alias: str) -> str:
 
 def mark_duplicates(
     connection: duckdb.DuckDBPyConnection, lake: Lake, contract: Contract, accepted: str, nights: Nights
-) -> str:
-    """Make the table of row numbers that repeat a row of earlier nights or an earlier row of these.
+) -> tuple[str, str]:
+    """Make the tables of row numbers that repeat a row of earlier nights or an earlier row of these, or revise one.
 
     Parameters
     ----------
@@ -56,19 +56,23 @@ def mark_duplicates(
 
     Returns
     -------
-    str
-        Name of the table, with the one column ``_row``.
+    tuple of str
+        Names of the tables of repeats and of revisions, each with the one column ``_row``.
     """
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE keyed AS
             SELECT _row, event_id, coalesce(revision, -1) AS number, {payload(contract, "a")} AS said,
-                row_number() OVER (PARTITION BY event_id, number, said ORDER BY ingested_at, file, position) AS nth
+                row_number() OVER (PARTITION BY event_id, number, said ORDER BY ingested_at, file, position) AS nth,
+                row_number() OVER (PARTITION BY event_id ORDER BY ingested_at, file, position) AS version
             FROM {accepted} a"""
     )
     known = earlier(connection, lake, contract, nights)
     seen = "OR (event_id, number, said) IN (SELECT (event_id, number, said) FROM known)" if known else ""
     connection.execute(f"CREATE OR REPLACE TEMP TABLE repeats AS SELECT _row FROM keyed WHERE nth > 1 {seen}")
-    return "repeats"
+    # Most events are said once: whoever reads silver need not look for revisions of the others.
+    older = "OR event_id IN (SELECT event_id FROM known)" if known else ""
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE revising AS SELECT _row FROM keyed WHERE version > 1 {older}")
+    return "repeats", "revising"
 
 
 def earlier(connection: duckdb.DuckDBPyConnection, lake: Lake, contract: Contract, nights: Nights) -> Sequence[str]:

@@ -1,12 +1,13 @@
 """Great Expectations suites made from the contracts: one expectation per rule, each with the reason it stands for.
 
+Tables of ours have suites as well, made of what their makers expect (``tables.py``).
 The gate hands over frames of parsed rows and gets back which rows broke which rule; Data Docs are built on the way.
 """
 
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -14,15 +15,17 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 import great_expectations as gx
 import great_expectations.expectations as gxe
 import pandas as pd
-from great_expectations.data_context import FileDataContext
+from great_expectations.data_context import EphemeralDataContext, FileDataContext
 from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.datasource.fluent import PandasDatasource
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.row_conditions import Column as Where
 
 from infra.errors import Terminal
+from validation import tables
 from validation.contracts import CONTRACTS, Column, Contract, Rule
 
+HANDFUL = 3
 COMPLETE = {"result_format": "COMPLETE", "include_unexpected_rows": False}
 Broken = Mapping[str, list[int]]
 
@@ -59,8 +62,10 @@ def of_column(column: Column) -> Iterator[tuple[str, Expectation]]:
 def of_rule(rule: Rule) -> Expectation:
     """Return the expectation of a rule between columns."""
     first, second = rule.columns
+    where = Where(second).is_in(list(rule.words))
+    if rule.kind == "given_when":
+        return gxe.ExpectColumnValuesToNotBeNull(column=first, row_condition=where)
     if rule.kind == "not_negative":
-        where = Where(second).is_in(list(rule.words))
         return gxe.ExpectColumnValuesToBeBetween(column=first, min_value=0, row_condition=where)
     return gxe.ExpectColumnPairValuesAToBeGreaterThanB(
         column_A=second, column_B=first, or_equal=True, ignore_row_if="either_value_is_missing"
@@ -120,3 +125,49 @@ def run(context: FileDataContext, source: PandasDatasource, contract: Contract, 
             raise Terminal(f"{contract.fact}: the expectation {reason} failed: {result.exception_info}")
         broken[reason] = result.result.get("unexpected_index_list") or []
     return broken
+
+
+def check(table: str, frame: pd.DataFrame, rules: Sequence[tables.Rule]) -> list[tables.Broken]:
+    """Return the rules of a table that a frame of its rows breaks.
+
+    Parameters
+    ----------
+    frame
+        Rows of the table; its index names them in what is returned.
+
+    Raises
+    ------
+    Terminal
+        An expectation itself failed: the suite does not fit the frame.
+    """
+    made = [of_table(rule).copy(update={"meta": {"place": place}}) for place, rule in enumerate(rules)]
+    source = in_memory().data_sources.add_pandas("tables")
+    batch = source.add_dataframe_asset(table).add_batch_definition_whole_dataframe("rows")
+    suite = gx.ExpectationSuite(table, expectations=made)
+    report = batch.get_batch({"dataframe": frame.reset_index(drop=True)}).validate(suite, result_format=COMPLETE)
+    broken = []
+    for result in report.results:
+        rule = rules[result.expectation_config.meta["place"]]
+        if result.exception_info.get("raised_exception"):
+            raise Terminal(f"{table}: the expectation that {rule.column} is {rule} failed: {result.exception_info}")
+        if not result.success:
+            places = result.result["unexpected_index_list"]
+            found = [value[0] if isinstance(value, tuple) else value for value in result.result["unexpected_list"]]
+            broken.append(tables.Broken(rule, tuple(frame.index[places]), tuple(found[:HANDFUL])))
+    return broken
+
+
+def of_table(rule: tables.Rule) -> Expectation:
+    """Return the expectation of a rule of a table."""
+    if isinstance(rule, tables.Same):
+        return gxe.ExpectColumnPairValuesToBeEqual(column_A=rule.column, column_B=rule.other, ignore_row_if="neither")
+    return gxe.ExpectColumnValuesToBeBetween(column=rule.column, min_value=rule.least, max_value=rule.most)
+
+
+def in_memory() -> EphemeralDataContext:
+    """Return a context that writes nothing; a new one, because the newest of a process is everybody's."""
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
+    context.variables.analytics_enabled = False
+    return context

@@ -1,9 +1,10 @@
-"""What a customer says, and how."""
+"""What a customer says, and how: tone, channels, repeat contact."""
 
-from features.spec import CUSTOMER, Group, Measure, Ratio, col
-from features.words import NEGATIVE
+from features.spec import CUSTOMER, Derived, Expect, Group, Measure, coalesce, col, when
+from features.words import NEGATIVE, frustration
 
 SAID = col("author_role") == "customer"
+TEXT, MONTH = col("text"), ("30d",)
 SPANS = ("7d", "30d")
 
 GROUP = Group(
@@ -16,25 +17,49 @@ GROUP = Group(
     measures=(
         Measure("messages", "count", ("24h", *SPANS), where=SAID, meaning="messages written by the customer"),
         Measure(
-            "negative_messages",
-            "count",
-            SPANS,
-            where=SAID & col("text").matches(NEGATIVE),
-            meaning="with negative words",
+            "negative_share", "share", MONTH, TEXT.matches(NEGATIVE), SAID, "share of messages with negative words"
         ),
-        Measure("message_length", "mean", ("30d",), col("text").length(), SAID, "mean characters of a message"),
-        Measure("conversations", "distinct", ("30d",), col("thread_id"), meaning="different conversations"),
-        Measure("channels", "distinct", ("30d",), col("channel"), SAID, "different channels"),
-        Measure("bot_messages", "count", ("30d",), where=col("author_role") == "bot", meaning="messages of the bot"),
-        Measure("channel", "last", ("30d",), col("channel"), SAID, "channel last used", text=True),
-        Measure("since_message", "since", ("30d",), where=SAID, meaning="seconds since the last message"),
+        Measure("frustration", "mean", MONTH, frustration(TEXT), SAID, "mean points for frustration of a message"),
+        Measure("frustration_peak", "max", MONTH, frustration(TEXT), SAID, "most points for frustration of a message"),
+        Measure("frustration_slope", "slope", MONTH, frustration(TEXT), SAID, "points for frustration gained a day"),
+        Measure(
+            "frustration_late",
+            "decayed",
+            MONTH,
+            frustration(TEXT),
+            SAID,
+            "points for frustration, late",
+            half_life="3d",
+        ),
+        Measure("message_length", "mean", MONTH, TEXT.length(), SAID, "mean characters of a message"),
+        Measure("at_night", "share", MONTH, col("event_time").hour() < 6, SAID, "share of messages before 06:00 UTC"),
+        Measure("conversations", "distinct", SPANS, col("thread_id"), SAID, "different conversations"),
+        Measure("channels", "distinct", MONTH, col("channel"), SAID, "different channels"),
+        Measure("first_channel", "first", MONTH, col("channel"), SAID, "channel used first"),
+        Measure("channel", "last", MONTH, col("channel"), SAID, "channel used last"),
+        Measure("since_message", "since", MONTH, where=SAID, meaning="seconds since the last message"),
+        Measure("since_answer", "since", MONTH, where=~SAID, meaning="seconds since the last answer"),
     ),
     derived=(
-        Ratio(
-            "customer__negative_share__30d",
-            "customer__negative_messages__30d",
-            "customer__messages__30d",
-            "share of messages with negative words",
+        Derived(
+            "customer__channel_switched__30d",
+            when(col("customer__first_channel__30d") != col("customer__channel__30d"), 1, 0),
+            "1: the channel used last is another than the first",
+            expect=Expect(0, 1, filled=1),
+        ),
+        Derived(
+            "customer__repeat_contact__7d",
+            when(col("customer__conversations__7d") > 1, 1, 0),
+            "1: more than one conversation within the week",
+            expect=Expect(0, 1, filled=1),
+        ),
+        Derived(
+            "customer__waits__30d",
+            # Who never got an answer waits as well.
+            when(col("customer__since_message__30d") < coalesce(col("customer__since_answer__30d"), 10**9), 1, 0),
+            "1: the customer wrote last",
+            expect=Expect(0, 1, filled=1),
         ),
     ),
+    pii="personal",
 )

@@ -1,6 +1,8 @@
-"""Which actions were tried on a customer, and what came of them."""
+"""Which actions were tried on a customer."""
 
 from features.spec import CUSTOMER, Group, Measure, col
+
+CHOICE, SPAN = col("choice"), ("90d",)
 
 GROUP = Group(
     name="customer_offers",
@@ -10,9 +12,12 @@ GROUP = Group(
     entity=CUSTOMER,
     fact="decisions",
     measures=(
-        Measure("decisions", "count", ("30d", "90d"), meaning="decisions"),
-        Measure("discounts", "count", ("90d",), where=col("choice") == "discount", meaning="discounts offered"),
-        Measure("last_action", "last", ("90d",), col("choice"), meaning="action chosen last", text=True),
-        Measure("since_decision", "since", ("90d",), meaning="seconds since the last decision"),
+        Measure("decisions", "count", SPAN, meaning="decisions"),
+        Measure("discounted", "share", SPAN, CHOICE == "discount", meaning="share of decisions for a discount"),
+        Measure("actions", "distinct", SPAN, CHOICE, meaning="different actions"),
+        Measure("explored", "mean", SPAN, col("propensity"), meaning="mean probability of the choice", scale=10**6),
+        Measure("first_action", "first", SPAN, CHOICE, meaning="action chosen first"),
+        Measure("last_action", "last", SPAN, CHOICE, meaning="action chosen last"),
+        Measure("since_decision", "since", SPAN, meaning="seconds since the last decision"),
     ),
 )

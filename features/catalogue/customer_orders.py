@@ -1,10 +1,12 @@
 """What a customer buys and sends back."""
 
-from features.spec import CUSTOMER, Group, Measure, Ratio, col
+from features.spec import CUSTOMER, Expect, Group, Measure, col, ratio
 
 ORDER = col("kind") == "order"
 REFUND = col("kind") == "refund"
-MONTHS = ("30d", "90d")
+AMOUNT = col("amount_minor")
+MONTHS, QUARTER = ("30d", "90d"), ("90d",)
+AT_LEAST_0 = Expect(least=0)
 
 GROUP = Group(
     name="customer_orders",
@@ -14,24 +16,32 @@ GROUP = Group(
     entity=CUSTOMER,
     fact="transactions",
     measures=(
-        Measure("orders", "count", ("7d", *MONTHS), where=ORDER, meaning="order lines"),
-        Measure("spend", "sum", MONTHS, col("amount_minor"), ORDER, "amount ordered"),
-        Measure("order_value", "mean", ("90d",), col("amount_minor"), ORDER, "mean amount of an order line"),
-        Measure("largest_order", "max", ("90d",), col("amount_minor"), ORDER, "largest order line"),
-        Measure("refunds", "count", MONTHS, where=REFUND, meaning="refunds"),
-        Measure("refunded", "sum", ("90d",), col("amount_minor"), REFUND, "amount refunded"),
-        Measure("products", "distinct", ("90d",), col("product"), ORDER, "different products ordered"),
-        Measure("since_order", "since", ("90d",), where=ORDER, meaning="seconds since the last order"),
+        Measure("orders", "count", MONTHS, where=ORDER, meaning="order lines"),
+        Measure("spend", "sum", MONTHS, AMOUNT, ORDER, "amount ordered", expect=AT_LEAST_0),
+        Measure("order_value", "mean", QUARTER, AMOUNT, ORDER, "mean amount of an order line", expect=AT_LEAST_0),
+        Measure("order_slope", "slope", QUARTER, AMOUNT, ORDER, "amount of an order line gained a day"),
+        Measure("order_late", "decayed", QUARTER, AMOUNT, ORDER, "amount of an order line, late", half_life="14d"),
+        Measure("largest_order", "max", QUARTER, AMOUNT, ORDER, "largest order line", expect=AT_LEAST_0),
+        Measure("refunds", "count", QUARTER, where=REFUND, meaning="refunds"),
+        Measure("refunded", "sum", QUARTER, AMOUNT, REFUND, "amount refunded", expect=AT_LEAST_0),
+        Measure("products", "distinct", QUARTER, col("product"), ORDER, "different products ordered"),
+        Measure("product", "last", QUARTER, col("product"), ORDER, "product ordered last"),
+        Measure("since_order", "since", QUARTER, where=ORDER, meaning="seconds since the last order"),
     ),
     derived=(
-        Ratio(
+        ratio(
             "customer__orders_trend__30d_90d",
             "customer__orders__30d",
             "customer__orders__90d",
             "share of recent orders",
+            expect=Expect(0, 1),
         ),
-        Ratio(
-            "customer__refund_share__90d", "customer__refunds__90d", "customer__orders__90d", "refunds per order line"
+        ratio(
+            "customer__refund_share__90d",
+            "customer__refunds__90d",
+            "customer__orders__90d",
+            "refunds per order line",
+            expect=AT_LEAST_0,
         ),
     ),
 )

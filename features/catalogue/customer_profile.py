@@ -1,6 +1,6 @@
 """Who a customer is, in the words of the CRM."""
 
-from features.spec import CUSTOMER, Group, Measure, col
+from features.spec import CUSTOMER, Expect, Group, Measure, col
 
 YEAR = ("365d",)
 
@@ -12,11 +12,14 @@ GROUP = Group(
     entity=CUSTOMER,
     fact="customers",
     measures=(
-        Measure("segment", "last", YEAR, col("segment"), meaning="segment", text=True),
-        Measure("tier", "last", YEAR, col("tier"), meaning="loyalty tier", text=True),
-        Measure("region", "last", YEAR, col("region"), meaning="region", text=True),
-        Measure("language", "last", YEAR, col("language"), meaning="preferred language", text=True),
-        Measure("plan", "last", YEAR, col("plan"), meaning="plan", text=True),
+        Measure("segment", "last", YEAR, col("segment"), meaning="segment", default="consumer"),
+        Measure("first_segment", "first", YEAR, col("segment"), meaning="segment of the first version"),
+        Measure("tier", "last", YEAR, col("tier"), meaning="loyalty tier", empty="none", default="none"),
+        Measure("region", "last", YEAR, col("region"), meaning="region"),
+        Measure("language", "last", YEAR, col("language"), meaning="preferred language", expect=Expect(filled=0.5)),
+        Measure("plan", "last", YEAR, col("plan"), meaning="plan"),
         Measure("profile_changes", "count", YEAR, meaning="versions in the CRM"),
+        Measure("since_joining", "age", YEAR, meaning="seconds since the first version"),
     ),
+    pii="personal",
 )

@@ -1,9 +1,10 @@
-"""How often a customer needed help, and how it went."""
+"""How often a customer needs help these months, and how it goes."""
 
-from features.spec import CUSTOMER, Group, Measure, Ratio, col
+from features.spec import CUSTOMER, Derived, Expect, Group, Measure, col, ratio, when
 
 KIND = col("kind")
-MONTHS = ("30d", "90d")
+OPENED = KIND == "opened"
+MONTHS, QUARTER = ("30d", "90d"), ("90d",)
 
 GROUP = Group(
     name="customer_tickets",
@@ -13,26 +14,34 @@ GROUP = Group(
     entity=CUSTOMER,
     fact="ticket_events",
     measures=(
-        Measure("tickets", "count", ("7d", *MONTHS), where=KIND == "opened", meaning="tickets opened"),
-        Measure("escalations", "count", ("90d",), where=KIND == "escalated", meaning="escalations"),
-        Measure("reopened", "count", ("90d",), where=KIND == "reopened", meaning="tickets reopened"),
-        Measure("hand_offs", "count", MONTHS, where=KIND == "assigned", meaning="assignments"),
-        Measure("ticket_categories", "distinct", ("90d",), col("category"), meaning="different categories"),
-        Measure("ticket_urgency", "mean", ("90d",), col("priority"), KIND == "opened", "mean priority, 1 is urgent"),
-        Measure("since_ticket", "since", ("90d",), where=KIND == "opened", meaning="seconds since the last ticket"),
+        Measure("tickets", "count", ("7d", *MONTHS), where=OPENED, meaning="tickets opened"),
+        Measure("escalations", "count", QUARTER, where=KIND == "escalated", meaning="escalations"),
+        Measure("hand_offs", "count", QUARTER, where=KIND == "assigned", meaning="assignments"),
+        Measure("teams", "distinct", QUARTER, col("assignment_group"), KIND == "assigned", "different teams"),
+        Measure("ticket_categories", "distinct", QUARTER, col("category"), OPENED, "different categories"),
+        Measure("ticket_urgency", "mean", QUARTER, col("priority"), OPENED, "mean priority, 1 is urgent"),
+        Measure("since_ticket", "since", QUARTER, where=OPENED, meaning="seconds since the last ticket"),
     ),
     derived=(
-        Ratio(
+        ratio(
             "customer__hand_offs_per_ticket__90d",
             "customer__hand_offs__90d",
             "customer__tickets__90d",
             "hand-offs a ticket",
+            expect=Expect(least=0),
         ),
-        Ratio(
+        ratio(
             "customer__tickets_trend__30d_90d",
             "customer__tickets__30d",
             "customer__tickets__90d",
             "share of recent tickets",
+            expect=Expect(0, 1),
+        ),
+        Derived(
+            "customer__repeat_ticket__30d",
+            when((col("customer__tickets__30d") > 1) & (col("customer__since_ticket__90d") < 7 * 86_400), 1, 0),
+            "1: came back within the week with one more ticket of the month",
+            expect=Expect(0, 1, filled=1),
         ),
     ),
 )

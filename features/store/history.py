@@ -10,20 +10,18 @@ from io import StringIO
 from typing import Literal
 
 import pandas as pd
-from feast import FeatureStore
+import pyarrow as pa
 
 from features.catalogue import groups_of
 from features.spec import DType, Group
 from features.store.objects import split_ref
+from features.store.published import refuse_unbuilt
 from features.store.repo import apply_definitions, open_store
-from features.store.sources import refresh
-from infra.clock import cutoff
 from infra.errors import Rejected, Terminal
 from infra.workspace import Workspace
 
 TIME = "event_time"
 FEAST_TIME = "event_timestamp"
-POSITION = "spine_position"
 MICROSECONDS: Literal["datetime64[us, UTC]"] = "datetime64[us, UTC]"
 PANDAS: dict[DType, Literal["Int64", "float64", "string"]] = {
     "int64": "Int64",
@@ -58,50 +56,34 @@ def training_frame(ws: Workspace, spine: pd.DataFrame, refs: Sequence[str], nigh
         Feast lost, doubled or mixed up rows.
     """
     groups, types = _asked(ws, refs)
-    keys = sorted({group.entity.key for group in groups})
+    keys = sorted({group.entity.key for group in groups.values()})
     _refuse_unusable(spine, keys, list(types))
+    for group in (group for view, group in groups.items() if view == group.view):
+        refuse_unbuilt(ws, group)
     if spine.empty:
         return spine.assign(**{name: pd.Series(dtype=PANDAS[dtype]) for name, dtype in types.items()})
     asked = pd.DataFrame({key: spine[key].astype(str).to_numpy() for key in keys})
-    # Rows are known at their cutoff, so what was known by the night is what stands at the earlier of both times.
-    times, last = spine[TIME].reset_index(drop=True), pd.Timestamp(cutoff(night))
-    asked[FEAST_TIME] = times.where(times <= last, last).astype(MICROSECONDS)
-    asked[POSITION] = range(len(asked))
-    found = _from_feast(ws, groups, asked, refs)
-    columns = {name: found[name].astype(PANDAS[dtype]).array for name, dtype in types.items()}
+    asked[FEAST_TIME] = spine[TIME].astype(MICROSECONDS).array
+    found = _from_feast(ws, asked, refs, night)
+    if len(found) != len(spine):
+        raise Terminal(f"Feast returned {len(found)} rows for a spine of {len(spine)}.")
+    # Through Arrow, because Feast's own way to pandas turns integers with nulls into floats.
+    frame = found.select(list(types)).to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    columns = {name: frame[name].astype(PANDAS[dtype]).array for name, dtype in types.items()}
     return pd.concat([spine, pd.DataFrame(columns, index=spine.index)], axis=1)
 
 
-def _from_feast(ws: Workspace, groups: Sequence[Group], asked: pd.DataFrame, refs: Sequence[str]) -> pd.DataFrame:
-    """Ask Feast for one view after the other: its join of all of them at once takes longer and more memory."""
-    for group in groups_of(ws.company):
-        refresh(ws, group)
-    store = open_store(ws)
+def _from_feast(ws: Workspace, asked: pd.DataFrame, refs: Sequence[str], night: date) -> pa.Table:
+    store = open_store(ws, known_by=night)
     apply_definitions(ws, store)
-    return pd.concat([_view(store, group, asked, refs) for group in groups], axis=1)
-
-
-def _view(store: FeatureStore, group: Group, asked: pd.DataFrame, refs: Sequence[str]) -> pd.DataFrame:
-    """Return one view's features in the order of the rows asked for."""
-    names = [ref for ref in refs if split_ref(ref)[0] == group.view]
-    given = [group.entity.key, FEAST_TIME, POSITION]
     with redirect_stdout(StringIO()):
-        # As known is opt-in in Feast: without it late corrections leak into the past.
-        job = store.get_historical_features(
-            entity_df=asked[given].copy(), features=names, filter_by_created_timestamp=True
-        )
-        found = job.to_arrow().sort_by(POSITION)
-    for column in (POSITION, group.entity.key):
-        if found[column].to_pylist() != asked[column].tolist():
-            raise Terminal(f"Feast returned {len(found)} rows for a spine of {len(asked)}, or not the same ones.")
-    # Through Arrow, because Feast's own pandas turns integers with nulls into floats.
-    frame: pd.DataFrame = found.drop_columns(given).to_pandas(integer_object_nulls=True)
-    return frame
+        return store.get_historical_features(entity_df=asked, features=list(refs)).to_arrow()
 
 
-def _asked(ws: Workspace, refs: Sequence[str]) -> tuple[list[Group], dict[str, DType]]:
-    """Return the groups of some references and the type of each feature, in order."""
+def _asked(ws: Workspace, refs: Sequence[str]) -> tuple[dict[str, Group], dict[str, DType]]:
+    """Return the groups of some references by view, and the type of each feature, in order."""
     views = {group.view: group for group in groups_of(ws.company)}
+    views |= {group.live_view: group for group in groups_of(ws.company) if group.served == "live"}
     types: dict[str, DType] = {}
     groups: dict[str, Group] = {}
     for ref in refs:
@@ -112,7 +94,7 @@ def _asked(ws: Workspace, refs: Sequence[str]) -> tuple[list[Group], dict[str, D
         groups[view], types[name] = views[view], known[name]
     if not groups:
         raise Rejected("feature references", "at least one", "none")
-    return list(groups.values()), types
+    return groups, types
 
 
 def _refuse_unusable(spine: pd.DataFrame, keys: Sequence[str], features: Sequence[str]) -> None:

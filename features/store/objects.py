@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
-from feast.data_format import ParquetFormat
+from feast.data_format import DeltaFormat
 from feast.types import FeastType, Float64, Int64, String
 
+from features.build import features_table
 from features.spec import DType, Group
+from features.store.offline import GROUP_TAG, SERVED_TAG
 from infra.errors import Rejected
 
 TYPES: dict[DType, FeastType] = {"int64": Int64, "float64": Float64, "string": String}
@@ -27,26 +29,40 @@ def entity_of(group: Group) -> Entity:
     return Entity(name=entity.name, join_keys=[entity.key], value_type=ValueType.STRING)
 
 
-def view_of(group: Group, sources: Path) -> FeatureView:
-    """Return the view of a group over its Parquet files in ``sources/<view>/``."""
-    tags = {"group": group.name, "version": group.version, "owner": group.owner, "purpose": group.purpose}
+def view_of(group: Group, lake: Path) -> FeatureView:
+    """Return the view of a group's nightly values over its table in the lake."""
+    return _view(group, group.view, "nightly", lake)
+
+
+def live_view_of(group: Group, lake: Path) -> FeatureView:
+    """Return the view of a live group's values at any moment, which the offline store computes from the facts."""
+    return _view(group, group.live_view, "live", lake)
+
+
+def _view(group: Group, name: str, served: str, lake: Path) -> FeatureView:
     source = FileSource(
-        name=group.view,
-        path=str(sources / group.view / "*.parquet"),
-        file_format=ParquetFormat(),
+        name=name,
+        path=str(lake / features_table(group)),
+        file_format=DeltaFormat(),
         timestamp_field="event_time",
         created_timestamp_column="known_at",
     )
     features = [Field(name=f.name, dtype=TYPES[f.dtype], description=f.meaning) for f in group.outputs]
     return FeatureView(
-        name=group.view,
+        name=name,
         entities=[entity_of(group)],
         schema=[Field(name=group.entity.key, dtype=String), *features],
         source=source,
         ttl=FOREVER,
         description=group.description,
         owner=group.owner,
-        tags=tags,
+        tags={
+            GROUP_TAG: group.name,
+            SERVED_TAG: served,
+            "version": group.version,
+            "owner": group.owner,
+            "purpose": group.purpose,
+        },
     )
 
 
@@ -74,9 +90,17 @@ def split_ref(ref: str) -> tuple[str, str]:
     return view, feature
 
 
-def repository(groups: Iterable[Group], services: Mapping[str, Sequence[str]], sources: Path) -> list[Any]:
+def views_of(groups: Iterable[Group], lake: Path) -> dict[str, FeatureView]:
+    """Return every view of some groups by its name."""
+    groups = tuple(groups)
+    nightly = [view_of(group, lake) for group in groups]
+    live = [live_view_of(group, lake) for group in groups if group.served == "live"]
+    return {view.name: view for view in (*nightly, *live)}
+
+
+def repository(groups: Iterable[Group], services: Mapping[str, Sequence[str]], lake: Path) -> list[Any]:
     """Return everything that Feast is told: entities, views, and one service for each model."""
     groups = tuple(groups)
     entities = {group.entity.name: entity_of(group) for group in groups}
-    views = {group.view: view_of(group, sources) for group in groups}
+    views = views_of(groups, lake)
     return [*entities.values(), *views.values(), *(service_of(n, refs, views) for n, refs in services.items())]

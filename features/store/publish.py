@@ -4,51 +4,39 @@ Feast's Redis store keeps the newer event time, so nights may come in any order 
 very same instant: a night whose rows changed is withdrawn first.
 """
 
-import json
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from io import StringIO
 from typing import Any
 
 import redis
 from feast import FeatureStore
+from sqlalchemy.exc import OperationalError
 
 from features.build import features_table
 from features.catalogue import groups_of
 from features.spec import Group
 from features.store.online_rows import withdraw
-from features.store.repo import apply_definitions, definitions, open_store, write_json
-from features.store.sources import identities, refresh
+from features.store.published import (
+    Night,
+    Record,
+    compare,
+    nights_of,
+    path_of,
+    read_record,
+    timed,
+    write_json,
+    write_record,
+)
+from features.store.repo import apply_definitions, definitions, open_store
 from infra.clock import Nights, cutoff, refuse_open_night, start_of
-from infra.errors import Transient
+from infra.errors import Transient, one_line
 from infra.locks import alone
 from infra.online import OnlineStore, online_store
 from infra.workspace import Workspace
 
-VIEWS, PUBLISHED = "views.json", "published.json"
-
-
-@dataclass
-class Record:
-    """What was published: ``published.json``.
-
-    Attributes
-    ----------
-    nights
-        Night = when it was last published, and by which run.
-    views
-        View = night = what its rows were known by.
-    keys
-        How many entities the store held afterwards.
-    definitions
-        Digest of what Feast had been told.
-    """
-
-    nights: dict[str, dict[str, str]] = field(default_factory=dict)
-    views: dict[str, dict[str, str]] = field(default_factory=dict)
-    keys: int = 0
-    definitions: str = ""
+VIEWS = "views.json"
 
 
 @dataclass(frozen=True)
@@ -58,7 +46,7 @@ class Plan:
     group: Group
     write: Nights | None
     changed: tuple[date, ...]
-    nights: dict[str, str]
+    nights: dict[str, Night]
 
 
 def publish(ws: Workspace, night: date, run: str = "") -> dict[str, Any]:
@@ -81,13 +69,19 @@ def publish(ws: Workspace, night: date, run: str = "") -> dict[str, Any]:
     Rejected
         The night is not over, or a group was never built.
     Transient
-        The online store went away; the next try completes what this one began.
+        The online store went away, the registry is busy or the disk is full; the next try completes what this began.
     """
     refuse_open_night(night, ws.clock)
+    try:
+        return _publish(ws, night, run)
+    except (OSError, OperationalError) as error:
+        cause = error.orig if isinstance(error, OperationalError) else error
+        raise Transient(f"Night {night} could not be published ({one_line(cause or error)}).") from error
+
+
+def _publish(ws: Workspace, night: date, run: str) -> dict[str, Any]:
     with alone(ws.folder("feast") / "publish.lock"), online_store(ws) as online:
-        record, told = _recorded(ws), definitions(ws, groups_of(ws.company))
-        for group in groups_of(ws.company):
-            refresh(ws, group)
+        record, told = read_record(path_of(ws)), definitions(ws, groups_of(ws.company))
         whole = record.keys == 0 or online.count() < record.keys
         plans = [_plan(ws, group, record, night, whole) for group in groups_of(ws.company)]
         idle = not any(plan.write or plan.changed for plan in plans) and str(night) in record.nights
@@ -98,23 +92,24 @@ def publish(ws: Workspace, night: date, run: str = "") -> dict[str, Any]:
         record.views |= {plan.group.view: plan.nights for plan in plans}
         record.keys, record.definitions = online.count(), told
         _describe(ws, record)
-        write_json(ws.folder("feast") / PUBLISHED, vars(record))
+        write_record(path_of(ws), record)
         return {"night": str(night), "keys": record.keys, "values": values}
 
 
 def _plan(ws: Workspace, group: Group, record: Record, night: date, whole: bool) -> Plan:
     """Compare the nights of a view's table with those that were published."""
-    then = {date.fromisoformat(day): known for day, known in record.views.get(group.view, {}).items()}
-    built = identities(ws, group)
+    then, built = record.of(group.view), nights_of(ws, group)
     now = {day: known for day, known in built.items() if day <= night or (day in then and whole)}
-    changed = tuple(day for day in then if day <= night and now.get(day) != then[day])
+    due = {day: known for day, known in then.items() if day <= night}
+    changed = compare(ws.lake, features_table(group), due, now)
     fresh = [day for day in now if day not in then]
     # What was withdrawn may have to come from any older night, and what is lost from all of them.
     days = [*now] if whole or changed else fresh
     if not ws.settings.skip_unchanged and night in now:
         days = [*days, night]
-    after = {str(day): known for day, known in sorted((then | now).items()) if day in built}
-    return Plan(group, Nights(min(days), max([*days, *(then if changed else ())])) if days else None, changed, after)
+    after = {day: known for day, known in (then | now).items() if day in built}
+    write = Nights(min(days), max([*days, *(then if changed else ())])) if days else None
+    return Plan(group, write, changed, timed(then, after, changed, night, ws.clock.now().isoformat()))
 
 
 def _write(ws: Workspace, online: OnlineStore, plans: list[Plan]) -> dict[str, int]:
@@ -159,8 +154,3 @@ def _describe(ws: Workspace, record: Record) -> None:
         for group in groups_of(ws.company)
     }
     write_json(ws.folder("feast") / VIEWS, {"project": ws.company.name, "views": views, "night": max(record.nights)})
-
-
-def _recorded(ws: Workspace) -> Record:
-    path = ws.folder("feast") / PUBLISHED
-    return Record(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else Record()

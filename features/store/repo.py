@@ -1,60 +1,71 @@
 """The company's Feast repository, configured and applied from code.
 
 Before it the catalogue and the gold tables, after it the two ways out of Feast: ``history`` for training sets,
-``publish`` for the online store. The stores named here are Feast's own; ours slide in by their import paths.
+``publish`` for the online store. The offline store is ours, named by its import path; the online store is Feast's own.
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from datetime import date
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import feast
-import ibis
 from feast import FeatureStore, RepoConfig
 from feast.repo_config import MaterializationConfig
 
 from features.catalogue import groups_of
 from features.spec import Group
 from features.store.objects import repository
-from features.store.sources import source_folder
+from features.store.published import path_of, write_json
+from infra.clock import cutoff
 from infra.locks import alone
 from infra.online import OnlineStore
 from infra.workspace import Workspace
 
 ROWS_A_WRITE = 1000
-OFFLINE_STORE = {"type": "duckdb"}
+# Of the settings, what a live view needs to be computed.
+SHARED = {"company", "home", "public_data", "engine", "threads", "memory"}
 
 
-def open_store(ws: Workspace, online: OnlineStore | None = None) -> FeatureStore:
+def open_store(ws: Workspace, online: OnlineStore | None = None, known_by: date | None = None) -> FeatureStore:
     """Return the company's feature store.
 
     Parameters
     ----------
     online
         Where the online values go; a store opened without it only reads history.
-
-    Notes
-    -----
-    Feast's DuckDB store works in the default connection of Ibis, which gets the lake's limits here.
+    known_by
+        The night after which nothing is seen.
     """
-    ibis.set_backend(ibis.duckdb.from_connection(ws.lake.connect()))
     address = {"connection_string": online.feast_connection_string} if online else {}
     config = RepoConfig(
         project=ws.company.name,
         provider="local",
         registry={"registry_type": "sql", "path": ws.metadata_url("feast")},
-        offline_store=OFFLINE_STORE,
+        offline_store=offline_store(ws, known_by),
         online_store={"type": "redis", **address},
         entity_key_serialization_version=3,
         materialization=MaterializationConfig(online_write_batch_size=ROWS_A_WRITE),
     )
     config.repo_path = ws.folder("feast")
     return FeatureStore(config=config)
+
+
+def offline_store(ws: Workspace, known_by: date | None = None) -> dict[str, Any]:
+    """Return the settings of the offline store."""
+    return {
+        "type": "features.store.offline.RapportOfflineStore",
+        "known_by": cutoff(known_by) if known_by else None,
+        "publications": str(path_of(ws)),
+        "lake": str(ws.lake.root),
+        "workspace": ws.settings.model_dump(mode="json", include=SHARED),
+        "threads": ws.settings.threads,
+        "memory": ws.settings.memory,
+        "spill": str(ws.lake.root / ".spill" / "feast"),
+    }
 
 
 def apply_definitions(ws: Workspace, store: FeatureStore, services: Mapping[str, Sequence[str]] | None = None) -> bool:
@@ -78,7 +89,7 @@ def apply_definitions(ws: Workspace, store: FeatureStore, services: Mapping[str,
         applied = json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}
         if wanted.items() <= applied.items():
             return False
-        store.apply(repository(groups, services, source_folder(ws)))
+        store.apply(repository(groups, services, ws.lake.root))
         write_json(told, applied | wanted)
     return True
 
@@ -92,18 +103,12 @@ def definitions(ws: Workspace, groups: Sequence[Group]) -> str:
             g.entity.key,
             g.owner,
             g.purpose,
+            g.served,
             g.description,
             *((f.name, f.dtype, f.meaning) for f in g.outputs),
         ]
         for g in groups
     ]
     return hashlib.sha256(
-        json.dumps([feast.__version__, str(source_folder(ws)), ws.metadata_url("feast"), stated]).encode()
+        json.dumps([feast.__version__, str(ws.lake.root), ws.metadata_url("feast"), stated]).encode()
     ).hexdigest()
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a small JSON file, whole or not at all."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
-    fresh.replace(path)

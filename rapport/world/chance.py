@@ -78,6 +78,13 @@ def numbered(letter: str, index: Array, width: int = 7) -> Array:
     return np.array([f"{letter}{i:0{width}d}" for i in (np.asarray(index) + 1).tolist()], dtype=object)
 
 
+def without(values: Array, where: Array) -> Array:
+    """Return words with nothing (None) where it says so."""
+    found: Array = np.array(values, dtype=object)
+    found[where] = None
+    return found
+
+
 def tally(settings: WorldSettings, customer: Ints, day: Ints, weight: Array | None = None) -> Floats:
     """Count events per customer and day; shape (customers, days)."""
     size = settings.customers * settings.days

@@ -3,6 +3,7 @@
 Frustration writes negative sentences and turns up again; a complex ticket lets the customer wait.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,7 @@ from rapport.world.tickets import CHANNELS, Tickets
 from rapport.world.truth import States
 
 MOST_TURNS = 9
+WITHDRAWN: Mapping[str, str | bool] = {"body": "", "deleted": True}
 
 
 @dataclass(frozen=True)
@@ -92,13 +94,13 @@ def feed(settings: WorldSettings, threads: Threads, turns: Turns) -> Feed:
             "conversation": threads.id[thread],
             "customer_no": numbered("C", threads.customer[thread], 6),
             "channel": threads.channel[thread],
-            **{name: parts[name].to_numpy() for name in ("role", "visibility", "body", "sent_at")},
+            **{name: parts[name].to_numpy() for name in ("role", "visibility", "body", "step", "sent_at")},
             "deleted": np.zeros(len(parts), bool),
         }
     )
     spoils = ({"channel": "fax"}, {"sent_at": "yesterday at noon"}, {"role": "ghost"})
     path = "chat/messages-{night}.jsonl"
-    return Feed("chat", path, "message_id", "sent_at", rows, spoils, _revise, retracts=True)
+    return Feed("chat", path, "message_id", "sent_at", rows, spoils, _revise, WITHDRAWN)
 
 
 def _about_tickets(tickets: Tickets, rng: Generator) -> Threads:
@@ -146,20 +148,22 @@ def _answers(threads: Threads, turns: Turns, rng: Generator) -> list[pd.DataFram
     hours = np.exp(0.9 + 0.45 * threads.complexity[thread] + 0.7 * rng.standard_normal(n))
     wait = np.where(threads.live[thread], rng.exponential(2 * MINUTE, n) + 0.2 * MINUTE, hours * HOUR)
     kinds = (
-        ("bot", "public", say.BOT, bot, rng.uniform(1_000_000, 4_000_000, n)),
-        ("agent", "public", say.AGENT, agent, wait),
-        ("agent", "private", say.NOTES, note, wait + rng.exponential(HOUR, n)),
+        ("bot", "public", say.BOT, say.BOT_ACTIONS, bot, rng.uniform(1_000_000, 4_000_000, n)),
+        ("agent", "public", say.AGENT, say.AGENT_ACTIONS, agent, wait),
+        ("agent", "private", say.NOTES, say.NOTE_ACTIONS, note, wait + rng.exponential(HOUR, n)),
     )
     parts = []
-    for role, visibility, choices, where, delay in kinds:
+    for role, visibility, choices, actions, where, delay in kinds:
         at, of = whole(turns.at[where] + delay[where]), thread[where]
-        text = say.replies(choices, threads.product[of], threads.category[of], rng)
-        parts.append(_messages(of, at, role, text, visibility))
+        text, which = say.replies(choices, threads.product[of], threads.category[of], rng)
+        parts.append(_messages(of, at, role, text, visibility).assign(step=words(actions, which)))
     return parts
 
 
 def _messages(thread: Ints, at: Ints, role: str, body: list[str], visibility: str = "public") -> pd.DataFrame:
-    return pd.DataFrame({"thread": thread, "sent_at": at, "role": role, "visibility": visibility, "body": body})
+    texts = np.array(body, dtype=object)
+    said = {"thread": thread, "sent_at": at, "role": role, "visibility": visibility, "body": texts}
+    return pd.DataFrame(said).assign(step=None)
 
 
 def _revise(rows: pd.DataFrame, rng: Generator) -> pd.DataFrame:

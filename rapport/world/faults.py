@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.random import Generator
 
-from rapport.world.chance import DAY, HOUR, MINUTE, Ints, start_us, stream, whole
+from rapport.world.chance import DAY, HOUR, MINUTE, Array, Ints, start_us, stream, whole
 from rapport.world.settings import WorldSettings
 
 EXPORTED = "exported_at"
@@ -37,8 +37,10 @@ class Feed:
         Ways to break a row: column = value; a text in the time column replaces the written time.
     revise
         What a correction does to rows; None where the source corrects nothing.
-    retracts
-        Whether rows can be withdrawn, by ``deleted``.
+    withdraw
+        What a withdrawal puts into rows: column = value; None where nothing is withdrawn.
+    mistaken
+        The rows that are withdrawn, where it is not chance that says so; shape (rows,).
     latest
         Most days that a late row takes.
     prompt_until
@@ -52,7 +54,8 @@ class Feed:
     rows: pd.DataFrame
     spoils: tuple[Mapping[str, str | float], ...]
     revise: Revise | None = None
-    retracts: bool = False
+    withdraw: Mapping[str, str | bool | None] | None = None
+    mistaken: Array | None = None
     latest: float = 5.0
     prompt_until: int = 0
 
@@ -83,12 +86,14 @@ def _exported(feed: Feed, settings: WorldSettings, rng: Generator) -> Ints:
 def _corrections(rows: pd.DataFrame, feed: Feed, settings: WorldSettings, rng: Generator) -> list[pd.DataFrame]:
     """Revisions and retractions, of different rows, some hours or days after the first delivery."""
     luck = rng.random(len(rows))
+    wrong = np.zeros(len(rows), bool) if feed.mistaken is None else feed.mistaken
     parts = []
     if feed.revise is not None:
-        parts.append(feed.revise(_again(rows[luck < settings.revision_share], rng, 4.0), rng))
-    if feed.retracts:
+        parts.append(feed.revise(_again(rows[(luck < settings.revision_share) & ~wrong], rng, 4.0), rng))
+    if feed.withdraw is not None:
         chosen = (luck >= settings.revision_share) & (luck < settings.revision_share + settings.retraction_share)
-        parts.append(_again(rows[chosen], rng, 3.0).assign(body="", deleted=True))
+        gone = _again(rows[chosen if feed.mistaken is None else wrong], rng, 3.0)
+        parts.append(gone.assign(**feed.withdraw))
     return parts
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from infra.locks import alone
 from infra.workspace import Workspace
-from rapport.world import chats, crm, decisions, shop, tickets, web
+from rapport.world import chats, consents, crm, decisions, identities, shop, surveys, tickets, web
 from rapport.world.chance import numbered, tally
 from rapport.world.faults import Feed, deliver
 from rapport.world.settings import WorldSettings, read_settings
@@ -106,13 +106,22 @@ def _feeds(folder: Path, settings: WorldSettings, people: Population, states: St
     yield chats.feed(settings, threads, turns)
     orders = shop.place(settings, states)
     yield shop.feed(settings, people, states, orders, versions)
-    yield web.feed(settings, people, states)
+    sessions, clicks = web.browse(settings, people, states)
+    visits = identities.visit(settings, sessions)
+    yield from web.feeds(clicks, visits.visitor)
+    yield identities.login_feed(settings, identities.log_in(settings, people, sessions, visits))
+    merges = identities.merge(settings, people)
+    yield identities.merge_feed(settings, merges)
+    write_truth(folder, "identities", identities.hidden(sessions, visits, merges))
+    write_truth(folder, "visits", identities.hidden_visits(sessions, visits))
     grumbles = chats.grumbles_by_day(settings, threads, turns)
     ordered, asked = tally(settings, orders.customer, orders.day), tally(settings, opened.customer, opened.day)
     decided = decisions.decide(settings, states, decisions.Seen(ordered, asked, grumbles))
     write_truth(folder, "decisions", decisions.hidden(decided))
     yield decisions.action_feed(settings, decided)
     yield decisions.outcome_feed(settings, decided)
+    yield surveys.feed(settings, people, states, opened)
+    yield consents.feed(settings, versions, states)
 
 
 def _write_states(folder: Path, settings: WorldSettings, people: Population, states: States) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from infra.errors import Rejected
 
-FORM = 1
+FORM = 2
 """Raised whenever the same settings give other files."""
 
 
@@ -28,7 +28,9 @@ class WorldSettings(BaseModel):
     late_share: float = Field(default=0.03, ge=0, le=0.5, description="available one to five days after the event")
     duplicate_share: float = Field(default=0.01, ge=0, le=0.5, description="delivered twice")
     revision_share: float = Field(default=0.01, ge=0, le=0.5, description="delivered again later with another payload")
-    retraction_share: float = Field(default=0.003, ge=0, le=0.5, description="messages that are withdrawn later")
+    retraction_share: float = Field(
+        default=0.003, ge=0, le=0.5, description="messages, answers and consents withdrawn later"
+    )
     bad_share: float = Field(default=0.002, ge=0, le=0.05, description="rows that no contract accepts")
     drift_from_day: int | None = Field(default=None, ge=0, description="day, counted from 0, on which customers change")
     drift_size: float = Field(default=0.5, ge=-3, le=3, description="how much, in standard deviations")

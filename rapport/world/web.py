@@ -1,4 +1,9 @@
-"""The web site's feed: clicks in sessions. What a customer looks at shows what moves them."""
+"""The web site's feeds: clicks in sessions. What a customer looks at shows what moves them.
+
+Who is logged in, or remembered, clicks under the customer's number; everybody else under the visitor's id of a device.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,10 +16,20 @@ from rapport.world.truth import Population, States
 
 ACTIONS = ("page_view", "login", "product_use", "search")
 PAGES = ("home", "shop", "offers", "pricing", "help", "status", "contact", "forum", "account")
+LOGIN = ACTIONS.index("login")
 
 
-def feed(settings: WorldSettings, people: Population, states: States) -> Feed:
-    """Return the web site's feed."""
+@dataclass(frozen=True)
+class Sessions:
+    """Visits to the site in the order of time; each array has shape (sessions,)."""
+
+    customer: Ints
+    begin: Ints
+    login: Array
+
+
+def browse(settings: WorldSettings, people: Population, states: States) -> tuple[Sessions, pd.DataFrame]:
+    """Draw the sessions and their clicks in the order of time; ``visit`` is the number of a click's session."""
     rng = stream(settings, "clicks")
     customer, day = occurrences(states.session_rate, rng)
     begin = moments(settings, day, rng)
@@ -35,11 +50,34 @@ def feed(settings: WorldSettings, people: Population, states: States) -> Feed:
             "page": words(PAGES, _pages(states, people, who, when, rng)),
             "duration_ms": np.minimum(duration, 3_600_000),
             "at": at,
+            "visit": session,
         }
     ).sort_values("at", kind="stable", ignore_index=True)
     rows.insert(0, "click_id", numbered("K", np.arange(len(rows))))
+    first = np.cumsum(count) - count
+    return Sessions(customer, at[first], action[first] == LOGIN), rows
+
+
+def feeds(clicks: pd.DataFrame, visitor: Array) -> tuple[Feed, Feed]:
+    """Return the feed of the clicks of known customers and that of visitors.
+
+    Parameters
+    ----------
+    clicks
+        The clicks of ``browse``.
+    visitor
+        Per session the id of the visitor; None where the site knows the customer.
+    """
+    ids = visitor[clicks["visit"].to_numpy()]
+    unknown, rows = pd.notna(ids), clicks.drop(columns="visit")
+    visits = rows.rename(columns={"customer_no": "visitor"}).assign(visitor=ids)
+    return _feed("web", "clicks", rows[~unknown]), _feed("visits", "visits", visits[unknown])
+
+
+def _feed(source: str, file: str, rows: pd.DataFrame) -> Feed:
     spoils = ({"action": "hover"}, {"duration_ms": -5})
-    return Feed("web", "web/clicks-{night}.parquet", "click_id", "at", rows, spoils, _revise)
+    path = f"web/{file}-{{night}}.parquet"
+    return Feed(source, path, "click_id", "at", rows.reset_index(drop=True), spoils, _revise)
 
 
 def _actions(number: Ints, reliance: Floats, rng: Generator) -> Ints:

@@ -42,14 +42,21 @@ AGENT = (
     "A replacement for the {p} is on its way.", "We have corrected it, please check the {p} once more.",
     "Thank you for waiting, I am looking into the {c} question now.", "Is there anything else about the {p}?",
 )  # fmt: skip
+AGENT_ACTIONS = (
+    "apologise", "ask_serial_number", "hand_over", "suggest_restart",
+    "send_replacement", "report_correction", "look_into", "ask_anything_else",
+)  # fmt: skip
+"""What an agent does by each of these sentences."""
 BOT = (
     "Thanks for your message! Did you see our guide on {c}?", "I have found three articles about the {p}.",
     "I will connect you with a colleague from {c}.", "Your request about the {p} has been registered.",
 )  # fmt: skip
+BOT_ACTIONS = ("suggest_guide", "suggest_articles", "hand_over", "register_request")
 NOTES = (
     "Note: customer has called before about the {p}.", "Note: check warranty of the {p}.", "Note: waiting for {c}.",
     "Note: offered a voucher, see {c}.",
 )  # fmt: skip
+NOTE_ACTIONS = ("note_contact", "check_warranty", "wait_for_team", "offer_voucher")
 FIRST = ("anna", "ben", "carla", "david", "emre", "fiona", "greta", "hugo", "ines", "jonas", "kim", "lena")
 LAST = ("kern", "meier", "novak", "okafor", "peters", "quinn", "rossi", "santos", "tran", "weber")
 HOSTS = ("example.com", "example.org", "mail.example.net")
@@ -92,11 +99,11 @@ def _sentences(
     return (first.strip().format(p=PRODUCTS[product]), *tone, *rest)
 
 
-def replies(choices: tuple[str, ...], product: Ints, category: Ints, rng: Generator) -> list[str]:
-    """Write messages of agents or bots."""
-    dice = rng.integers(0, len(choices), len(product)).tolist()
-    rows = zip(dice, product.tolist(), category.tolist(), strict=True)
-    return [choices[k].format(p=PRODUCTS[p], c=CATEGORIES[c]) for k, p, c in rows]
+def replies(choices: tuple[str, ...], product: Ints, category: Ints, rng: Generator) -> tuple[list[str], Ints]:
+    """Write messages of agents or bots; return them and which of the choices each is."""
+    dice = rng.integers(0, len(choices), len(product))
+    rows = zip(dice.tolist(), product.tolist(), category.tolist(), strict=True)
+    return [choices[k].format(p=PRODUCTS[p], c=CATEGORIES[c]) for k, p, c in rows], dice
 
 
 def contacts(n: int, rng: Generator) -> list[str]:

@@ -44,7 +44,7 @@ def write_truth(folder: Path, name: str, frame: pd.DataFrame) -> None:
 def clear(folder: Path) -> None:
     """Remove the files of another world, its manifest first, so that a half-removed world counts as none."""
     (folder / "manifest.json").unlink(missing_ok=True)
-    for name in ("crm", "helpdesk", "chat", "shop", "web", "decisions", "truth"):
+    for name in ("crm", "helpdesk", "chat", "shop", "web", "decisions", "surveys", "truth"):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 

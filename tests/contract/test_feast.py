@@ -6,8 +6,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +17,12 @@ import pyarrow as pa
 import pytest
 
 from features.catalogue import groups_of
+from features.live import historical
 from features.spec import Group
 from features.store.history import training_frame
 from features.store.objects import service_of, view_of
 from features.store.publish import publish
+from features.store.published import PUBLISH_LAG, path_of, publication_times
 from features.store.repo import apply_definitions, open_store
 from infra.clock import FixedClock, Nights, cutoff
 from infra.company import Company, Source
@@ -30,7 +34,7 @@ from infra.workspace import Workspace
 
 FIRST, LAST = date(2026, 11, 1), date(2026, 11, 4)
 HISTORY = Nights(FIRST, LAST)
-DAY = timedelta(days=1)
+DAY, HOUR, MICROSECOND = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=1)
 
 
 def workspace(home: Path, *, skip_unchanged: bool = True) -> Workspace:
@@ -61,7 +65,7 @@ def gold(group: Group, nights: Nights, customers: int = 5, seed: int = 0) -> pa.
     for feature in group.outputs:
         values, empty = random.integers(0, 1000, rows), random.random(rows) < 0.1
         columns[feature.name] = pa.array(values, mask=empty).cast(
-            {"int64": pa.int64(), "float64": pa.float64()}[feature.dtype]
+            {"int64": pa.int64(), "float64": pa.float64(), "string": pa.string()}[feature.dtype]
         )
     return pa.table(columns | {"night": at})
 
@@ -162,6 +166,89 @@ def test_an_unknown_reference_is_refused(ws: Workspace, ref: str) -> None:
 def test_a_spine_without_a_time_zone_is_refused(ws: Workspace, group: Group) -> None:
     with pytest.raises(Rejected, match="aware"):
         training_frame(ws, spine(("C000001", noon(LAST).replace(tzinfo=None))), group.refs(), LAST)
+
+
+# When a night counts as published.
+
+
+def workspace_at(ws: Workspace, now: datetime) -> Workspace:
+    return replace(ws, clock=FixedClock(now))
+
+
+def served(ws: Workspace, group: Group, *moments: datetime, night: date = LAST) -> list[Any]:
+    """Return what training takes for one customer at some moments."""
+    found = training_frame(ws, spine(*(("C000002", moment) for moment in moments)), group.refs(), night)
+    rows = found[[f.name for f in group.outputs]].astype(object)
+    return rows.where(rows.notna(), None).to_dict("records")
+
+
+def test_without_a_record_a_night_counts_from_its_declared_lag(ws: Workspace, group: Group) -> None:
+    rows = build(ws, group, HISTORY)
+    opens = cutoff(LAST - DAY) + PUBLISH_LAG
+    before, after = (gold_row(rows, group, "C000002", day) for day in (LAST - 2 * DAY, LAST - DAY))
+    assert served(ws, group, opens - MICROSECOND, opens) == [before, after]
+
+
+@pytest.mark.row("T7")
+@pytest.mark.row("V1")
+def test_a_night_counts_from_when_it_was_published(ws: Workspace, group: Group) -> None:
+    before, late = cutoff(LAST - DAY) + PUBLISH_LAG, cutoff(LAST) + 9 * HOUR
+    old = build(ws, group, Nights(FIRST, LAST - DAY))
+    publish(workspace_at(ws, before - HOUR), LAST - DAY)
+    rows = build(ws, group, Nights(LAST, LAST))
+    publish(workspace_at(ws, late), LAST)
+    nights = {day: gold_row(old, group, "C000002", day) for day in Nights(FIRST, LAST - DAY)}
+    nights[LAST] = gold_row(rows, group, "C000002", LAST)
+    # History that was filled in behind the first published night was served to nobody: the declared lag stands.
+    lag = cutoff(FIRST) + PUBLISH_LAG
+    asked = (lag - MICROSECOND, lag, before - HOUR - MICROSECOND, before - HOUR, late - MICROSECOND, late)
+    expected = [
+        dict.fromkeys(nights[LAST]),
+        *(nights[day] for day in (FIRST, FIRST + DAY, LAST - DAY, LAST - DAY, LAST)),
+    ]
+    assert served(ws, group, *asked) == expected
+
+
+def test_a_night_published_again_keeps_its_time_unless_its_rows_changed(ws: Workspace, group: Group) -> None:
+    old = build(ws, group, HISTORY)
+    first, again = cutoff(LAST) + HOUR, cutoff(LAST) + 5 * HOUR
+    publish(workspace_at(ws, first), LAST)
+    build(ws, group, Nights(LAST, LAST))
+    rebuilt = gold_row(ws.lake.read(f"features/{group.view}"), group, "C000002", LAST)
+    publish(workspace_at(ws, first), LAST)
+    known = publication_times(path_of(ws), group.view)[LAST]
+    ws.lake.replace(f"features/{group.view}", old.filter(pa.compute.field("night") == LAST), Commit(Nights(LAST, LAST)))
+    publish(workspace_at(ws, again), LAST)
+    changed = publication_times(path_of(ws), group.view)[LAST]
+    ws.lake.replace(
+        f"features/{group.view}",
+        old.filter(pa.compute.field("night") == LAST).sort_by([(group.entity.key, "descending")]),
+        Commit(Nights(LAST, LAST)),
+    )
+    publish(workspace_at(ws, again + HOUR), LAST)
+    assert publication_times(path_of(ws), group.view) == {LAST: changed}
+    assert (known, changed) == (first, again)
+    newest = gold_row(old, group, "C000002", LAST)
+    assert rebuilt != newest
+    before = gold_row(old, group, "C000002", LAST - DAY)
+    assert served(ws, group, again - MICROSECOND, again) == [before, newest]
+
+
+@pytest.mark.row("V1")
+def test_a_live_group_is_computed_at_the_very_moment(small_ring: Workspace) -> None:
+    group = next(group for group in groups_of(small_ring.company) if group.served == "live")
+    night = small_ring.lake.newest(f"features/{group.view}") or LAST
+    keys = small_ring.lake.read(f"features/{group.view}", Nights(night, night))[group.entity.key].to_pylist()[:20]
+    times = [cutoff(night) - number * HOUR for number in range(len(keys))]
+    asked = pd.DataFrame({group.entity.key: keys[::-1], "event_time": pd.to_datetime(times).as_unit("us")})
+    refs = [f"{group.live_view}:{feature.name}" for feature in group.outputs]
+    found = training_frame(small_ring, asked, refs, night)
+    table = pa.table({**asked.to_dict("list"), "position": range(len(keys))})
+    table = table.set_column(1, "event_time", table["event_time"].cast(pa.timestamp("us", "UTC")))
+    expected = historical(small_ring, group, table).drop_columns("position").to_pylist()
+    rows = found[[feature.name for feature in group.outputs]].astype(object)
+    assert rows.where(rows.notna(), None).to_dict("records") == expected
+    assert any(value for row in expected for value in row.values())
 
 
 # Publishing.
@@ -296,7 +383,13 @@ def test_definitions_are_applied_once_with_a_service_for_each_model(ws: Workspac
         r.partition(":")[2] for r in services["churn"]
     ]
     view = store.get_feature_view(group.view)
-    assert view.tags == {"group": group.name, "version": group.version, "owner": group.owner, "purpose": group.purpose}
+    assert view.tags == {
+        "rapport.group": group.name,
+        "served": "nightly",
+        "version": group.version,
+        "owner": group.owner,
+        "purpose": group.purpose,
+    }
     assert {f.name for f in view.features} == {f.name for f in group.outputs}
 
 

@@ -21,12 +21,14 @@ GOOD = {
 }
 FACTS: dict[str, dict[str, str]] = {
     "customers": {"segment": "consumer", "tier": "gold", "region": "north", "language": "de", "plan": "basic"},
+    "identity_links": {"kind": "linked", "customer": "C1", "backwards": "true"},
     "interactions": {
         "channel": "chat",
         "thread_id": "T1",
         "author_role": "customer",
         "visibility": "public",
         "text": "hello",
+        "action": "greet",
     },
     "ticket_events": {
         "ticket_id": "T1",
@@ -46,6 +48,15 @@ FACTS: dict[str, dict[str, str]] = {
         "currency": "EUR",
     },
     "behaviours": {"kind": "login", "session_id": "S1", "page": "home", "duration_ms": "10"},
+    "survey_answers": {
+        "survey": "csat",
+        "score": "4",
+        "weight": "1.5",
+        "channel": "email",
+        "ticket_id": "T1",
+        "verbatim": "fine",
+    },
+    "consents": {"purpose": "marketing", "kind": "granted"},
     "decisions": {
         "decision_id": "D1",
         "policy": "p",
@@ -70,6 +81,11 @@ PLANTED: dict[str, dict[str, str]] = {
     "range:amount_minor": {"amount_minor": "100000000001"},
     "form:currency": {"currency": "euro"},
     "negative_amount": {"amount_minor": "-1"},
+    "link_to_nobody": {"customer": ""},
+    "unknown:survey": {"survey": "horoscope"},
+    "range:score": {"score": "101"},
+    "range:weight": {"weight": "0"},
+    "unknown:purpose": {"purpose": "curiosity"},
     "range:duration_ms": {"duration_ms": "-1"},
     "range:propensity": {"propensity": "1.5"},
     "range:value": {"value": "2e9"},
@@ -108,7 +124,8 @@ def test_every_planted_row_is_quarantined_for_the_rule_it_breaks(fact: str, tmp_
 def test_a_planted_row_reaches_silver_without_its_expectation(
     fact: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The expectation, and nothing else, keeps its row out."""
+    """The expectation, and nothing else, keeps its row out; the pages about it, half of the time, are left out here."""
     whole = suites.expectations
+    monkeypatch.setattr("great_expectations.data_context.FileDataContext.build_data_docs", lambda context: {})
     monkeypatch.setattr(suites, "expectations", lambda c: {k: v for k, v in whole(c).items() if k != reason})
     assert run(tmp_path, fact, [planted(reason)]) == {0: "silver", 1: "silver"}

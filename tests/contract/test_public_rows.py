@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -18,6 +19,7 @@ from infra.workspace import Workspace, open_workspace
 from rapport.world.run import ensure
 from validation.accounts import accounts, counts
 from validation.arrivals import last_night
+from validation.contracts import CONTRACTS
 from validation.gate import gate
 from validation.ingest import ingest
 
@@ -41,9 +43,9 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return ws
 
 
-def rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a Parquet file."""
-    for batch in pq.ParquetFile(path).iter_batches():
+def rows(path: Path, *columns: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a Parquet file, of some columns or all."""
+    for batch in pq.ParquetFile(path).iter_batches(columns=columns or None):
         yield from batch.to_pylist()
 
 
@@ -60,15 +62,56 @@ def test_all_public_rows_are_accounted_for(public: Workspace) -> None:
     """Per file and fate, and the values with them: kinds, amounts, callers."""
     night = last_night(public)
     assert night >= LAST
-    for source, fact, lag in (("servicenow", "ticket_events", 0), ("online_retail", "transactions", 60)):
-        shift = timedelta(weeks=282, minutes=lag) if lag else timedelta(0)
-        time = "InvoiceDate" if lag else "sys_updated_at"
+    retail, star = timedelta(weeks=282, minutes=60), timedelta(weeks=-213)
+    for source, files, fact, time, shift in (
+        ("servicenow", "*", "ticket_events", "sys_updated_at", timedelta(0)),
+        ("online_retail", "*", "transactions", "InvoiceDate", retail),
+        ("star", "events*", "interactions", "ts", star),
+    ):
         expected: dict[str, Counter[str]] = {}
-        for path in sorted((SETTINGS.public_data / source).glob("*.parquet")):
-            available = sum((row[time] + shift).date() <= night for row in rows(path))
+        for path in sorted((SETTINGS.public_data / source).glob(f"{files}.parquet")):
+            read = with_times(rows(path, "dialogue_id", "i", time)) if source == "star" else rows(path, time)
+            available = sum((row[time] + shift).date() <= night for row in read)
             expected[path.name] = Counter(read=available, silver=available)
         assert per_file(public, fact, night) == expected
         assert counts(public, night)[fact]["silver"] == public.lake.read(f"silver/{fact}").num_rows
+
+
+def with_times(found: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the steps of dialogues in their order, each with a time: its own or that of the step before it."""
+    before: dict[str, Any] = {}
+    for row in sorted(found, key=lambda row: (row["dialogue_id"], row["i"])):
+        before = row if row["ts"] else row | {"ts": before["ts"]}
+        yield before
+
+
+def said(text: str | None) -> str | None:
+    """Return what a text says, as far as no mask of personal data may stand in it."""
+    return "with digits" if text and re.search("[0-9@<]", text) else text or None
+
+
+def test_the_turns_of_dialogues_are_those_of_a_plain_walk(public: Workspace) -> None:
+    """Who spoke when and to whom, what the wizard chose, every word; instructions to the user say nothing."""
+    night, expected = last_night(public), Counter[tuple[object, ...]]()
+    for path in sorted((SETTINGS.public_data / "star").glob("events*.parquet")):
+        for row in with_times(rows(path)):
+            time, agent, action = row["ts"] - timedelta(weeks=213), row["agent"], row["action"]
+            if time.date() > night:
+                continue
+            role = {"User": "customer", "Wizard": "agent"}.get(agent, "bot")
+            seen = action == "utter" or (agent == "Wizard" and action == "pick_suggestion")
+            chosen = None if agent == "User" else row["action_label"] or action
+            text = None if agent == "UserGuide" else said(row["text"])
+            expected[str(row["dialogue_id"]), row["i"], row["user_id"], time, role, seen, chosen, text] += 1
+    names = ("thread_id", "event_id", "source_id", "event_time", "author_role", "visibility", "action", "text")
+    silver = public.lake.read("silver/interactions").select(names)
+    found = Counter(
+        (thread, int(event.rpartition("-")[2]), who, time, role, visibility == "public", action, said(text))
+        for thread, event, who, time, role, visibility, action, text in zip(
+            *(column.to_pylist() for column in silver.columns), strict=True
+        )
+    )
+    assert found == expected
 
 
 def test_the_kinds_of_invoice_lines_are_those_of_a_plain_count(public: Workspace) -> None:
@@ -106,7 +149,12 @@ def test_the_kinds_of_ticket_events_are_those_of_a_plain_walk(public: Workspace)
 
 
 # The faults of a simulated row, by hand: column of the file, reason, and what is right there.
-RIGHT: dict[str, list[tuple[str, str, Callable[[str], bool]]]] = {
+Rules = list[tuple[str, str, Callable[[str], bool]]]
+CLICKS: Rules = [
+    ("action", "unknown:kind", lambda text: text in ("page_view", "login", "product_use", "search")),
+    ("duration_ms", "range:duration_ms", lambda text: 0 <= int(text) <= 86_400_000),
+]
+RIGHT: dict[str, Rules] = {
     "crm": [
         ("tier", "unknown:tier", lambda text: text in ("bronze", "silver", "gold", "platinum")),
         ("lang", "form:language", lambda text: len(text) == 2 and text.isalpha()),
@@ -136,9 +184,18 @@ RIGHT: dict[str, list[tuple[str, str, Callable[[str], bool]]]] = {
         ("type", "unknown:kind", lambda text: text in ("order", "refund", "plan_change")),
         ("amount_minor", "negative_amount", lambda text: int(text) >= 0),
     ],
-    "web": [
-        ("action", "unknown:kind", lambda text: text in ("page_view", "login", "product_use", "search")),
-        ("duration_ms", "range:duration_ms", lambda text: 0 <= int(text) <= 86_400_000),
+    "web": CLICKS,
+    "visits": CLICKS,
+    "logins": [("action", "unknown:kind", lambda text: text in ("linked", "unlinked"))],
+    "merges": [("merged_into", "link_to_nobody", lambda text: text != "")],
+    "surveys": [
+        ("survey", "unknown:survey", lambda text: text in ("csat", "nps", "ces", "poll")),
+        ("score", "range:score", lambda text: 0 <= float(text) <= 100),
+        ("weight", "range:weight", lambda text: text == "" or float(text) > 0),
+    ],
+    "consents": [
+        ("purpose", "unknown:purpose", lambda text: text in ("service", "personalisation", "marketing", "research")),
+        ("answer", "unknown:kind", lambda text: text in ("granted", "withdrawn")),
     ],
     "actions": [("propensity", "range:propensity", lambda text: 0 < float(text) <= 1)],
     "outcomes": [
@@ -146,7 +203,7 @@ RIGHT: dict[str, list[tuple[str, str, Callable[[str], bool]]]] = {
         ("value", "missing:value", lambda text: text != ""),
     ],
 }
-TIMES = ("changed_at", "at", "sent_at", "ordered_at", "decided_at", "measured_at")
+TIMES = ("changed_at", "at", "sent_at", "ordered_at", "decided_at", "measured_at", "merged_at", "answered_at")
 
 
 def told(path: Path) -> list[dict[str, str]]:
@@ -161,6 +218,8 @@ def told(path: Path) -> list[dict[str, str]]:
 def faults(source: str, row: dict[str, str]) -> str:
     """Return what is wrong with a row, as quarantine writes it."""
     reasons = [reason for column, reason, right in RIGHT[source] if not right(row[column])]
+    if source == "logins" and row["action"] == "linked" and not row["customer_no"]:
+        reasons += ["link_to_nobody"]
     (time,) = (name for name in TIMES if name in row)
     try:
         ahead = datetime.fromisoformat(row[time]) > datetime.fromisoformat(row["exported_at"])
@@ -195,6 +254,11 @@ def test_all_simulated_rows_are_accounted_for(tmp_path: Path) -> None:
     night = last_night(ws)
     ingest(ws, night)
     gate(ws, night)
+    expected: dict[str, dict[str, Counter[str]]] = {}
     for source in ws.company.sources:
         paths = sorted((ws.root / "world").glob(source.path.removeprefix("{world}/").replace("{night}", "*")))
-        assert per_file(ws, source.fact, night) == expected_of(source.name, paths), source.name
+        expected.setdefault(source.fact, {}).update(expected_of(source.name, paths))
+    assert {fact: per_file(ws, fact, night) for fact in expected} == expected
+    assert set(expected) == set(CONTRACTS)
+    for fact, found in counts(ws, night).items():
+        assert found["silver"] == ws.lake.read(f"silver/{fact}").num_rows > 0

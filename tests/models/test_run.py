@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 
 from infra import registry
 from infra.clock import cutoff
-from infra.errors import Rejected
+from infra.errors import Rejected, Terminal
 from infra.workspace import Workspace
 from tests.conftest import small_workspace
 from training.labels import label_named
@@ -117,3 +118,19 @@ def test_a_label_does_not_change_by_what_is_known_later(built: tuple[Workspace, 
     both = early.merge(late, on=["customer_id", "event_time"], suffixes=("", "_later"))
     assert len(both) == len(early[early["event_time"] >= late["event_time"].min()])
     assert (both["label"] == both["label_later"]).mean() > 0.97
+
+
+@pytest.mark.row("F9")
+@pytest.mark.usefixtures("first")
+def test_a_damaged_training_set_is_refused_and_made_again_without_a_new_version(built: tuple[Workspace, date]) -> None:
+    ws, night = built
+    table = "training_sets/escalation"
+    whole = ws.lake.digests(table)
+    file = Path(ws.lake.files(table)[-1])
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(Terminal, match=f"{table}, night {night}: .*other bytes"):
+        ws.lake.read(table)
+    found = train(ws, "escalation", night)
+    assert found["skipped"]
+    assert "Inputs are those of version" in found["reason"]
+    assert ws.lake.digests(table) == whole

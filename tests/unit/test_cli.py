@@ -40,7 +40,7 @@ def test_help_answers_within_a_second_without_heavy_imports():
         shown = subprocess.run([sys.executable, "-m", "rapport", "--help"], capture_output=True, text=True, check=True)
         taken.append(time.perf_counter() - before)
     assert min(taken) < 1
-    for command in ("nightly", "backfill", "up", "status", "lookup", "serve", "rows", "airflow"):
+    for command in ("nightly", "backfill", "up", "status", "lookup", "serve", "rows", "airflow", "feature", "lineage"):
         assert f"  {command} " in shown.stdout
 
 
@@ -51,6 +51,9 @@ def test_help_answers_within_a_second_without_heavy_imports():
         (("nightly", "--night", "yesterday"), "night: expected a day as YYYY-MM-DD, found 'yesterday'"),
         (("backfill", "2026-06-02", "2026-06-01"), "LAST: expected a night from 2026-06-02 on"),
         (("backfill", "2026-06-02", "2999-06-01"), "night: expected a night that is over"),
+        (("feature", "show", "customer_order"), "Did you mean customer_orders"),
+        (("feature", "backfill", "customer_orders"), "group customer_orders: expected facts in silver/transactions"),
+        (("lineage", "customer__orders__30"), "Did you mean customer__orders__30d"),
     ],
 )
 def test_bad_input_is_one_sentence(arguments, words, capsys, monkeypatch, tmp_path):

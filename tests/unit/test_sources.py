@@ -12,11 +12,13 @@ from infra.errors import Rejected
 from infra.workspace import Workspace
 from tests.door import NIGHT, ORDER, deliver, source, workspace
 from validation.arrivals import first_night, last_night
+from validation.contracts import CONTRACTS
 from validation.gate import gate
 from validation.ingest import ingest
 from validation.sources import adapter
+from validation.sources import servicenow as incidents
+from validation.sources import star as dialogues
 from validation.sources.base import BROKEN
-from validation.sources.servicenow import REFUSED
 
 LOG = {
     "number": "0000001", "event_seq": 0, "incident_state": "New", "reassignment_count": 0, "reopen_count": 0,
@@ -73,12 +75,16 @@ def test_an_unknown_adapter_is_refused() -> None:
         adapter(servicenow(adapter="xlsx"))
 
 
-@pytest.mark.parametrize("column", REFUSED)
-def test_a_hindsight_column_cannot_be_mapped(column: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [*(("servicenow", column) for column in incidents.REFUSED), *(("star", column) for column in dialogues.REFUSED)],
+)
+def test_a_hindsight_column_cannot_be_mapped(name: str, column: str) -> None:
     """Neither as a column of the fact nor as its availability."""
     for told in ({"columns": {"category": column}}, {"available": column}):
+        log = servicenow(adapter=name, **told)
         with pytest.raises(Rejected, match=f"'{column}'") as error:
-            adapter(servicenow()).columns(servicenow(**told))
+            adapter(log).columns(log)
         assert "\n" not in str(error.value)
 
 
@@ -140,6 +146,84 @@ def test_invoice_lines_become_orders_refunds_and_adjustments(tmp_path: Path) -> 
         ("adjustment", 0, "13085"),
     ]
     assert len({row["event_id"] for row in silver}) == 5
+
+
+def steps() -> list[dict[str, object]]:
+    """Return a short dialogue as the wizard's tool logged it, in its order."""
+    told = [
+        ("UserGuide", "instruct", None, "Ask for your bill.", 0),
+        ("User", "utter", None, "Where is my bill? Mail me at a.b@example.com", 5),
+        ("Wizard", "select_task", None, None, 9),
+        ("Wizard", "query", None, None, 11),
+        ("KnowledgeBase", "return_item", None, None, None),
+        ("Wizard", "request_suggestions", None, "it is sent", 12),
+        ("Wizard", "pick_suggestion", "inform_bill", "Your bill was sent.", 12),
+        ("Wizard", "utter", None, "Anything else?", 20),
+        ("User", "complete", None, None, 30),
+    ]
+    return [
+        {"dialogue_id": 7, "user_id": "u1", "i": i, "agent": agent, "action": action, "action_label": label,
+         "options": label and f"{label}|goodbye", "text": text,
+         "ts": None if second is None else datetime(2026, 5, 25, 9, 0, second, tzinfo=UTC)}
+        for i, (agent, action, label, text, second) in enumerate(told)
+    ]  # fmt: skip
+
+
+CHAT = {
+    "event_id": "1", "source_id": "C1", "event_time": "2026-05-25T09:00:05Z", "channel": "chat", "thread_id": "7",
+    "author_role": "customer", "visibility": "public", "text": "hello", "action": "",
+    "exported_at": "2026-05-25T10:00:00Z",
+}  # fmt: skip
+
+
+@pytest.mark.row("R05")
+def test_chats_of_any_source_have_one_schema(tmp_path: Path) -> None:
+    """That of the contract, whether an adapter of its own reads them or the company file maps them."""
+    own = whole(tmp_path / "own", "star", "interactions", steps()).lake.read("silver/interactions")
+    mapped = workspace(tmp_path / "mapped", source("interactions", list(CHAT), adapter="jsonl"))
+    deliver(tmp_path / "mapped", f"interactions-{NIGHT}.jsonl", [CHAT])
+    ingest(mapped, NIGHT)
+    gate(mapped, NIGHT)
+    assert mapped.lake.schema("silver/interactions") == own.schema
+    assert {column.name for column in CONTRACTS["interactions"].all_columns} <= set(own.column_names)
+    assert own.schema.field("event_time").type == pa.timestamp("us", "UTC")
+    for name in ("author_role", "event_time", "thread_id"):
+        assert own[name].null_count == 0
+
+
+@pytest.mark.row("R05")
+def test_a_chat_becomes_turns_with_speaker_and_time(tmp_path: Path) -> None:
+    """Every step is kept, in the order of the dialogue whatever the order of the file."""
+    silver = whole(tmp_path, "star", "interactions", steps()[::-1]).lake.read("silver/interactions")
+    rows = silver.sort_by("event_id").to_pylist()
+    turns = [(row["author_role"], row["visibility"], row["action"], row["event_time"].second) for row in rows]
+    assert turns == [
+        ("bot", "private", "instruct", 0),
+        ("customer", "public", None, 5),
+        ("agent", "private", "select_task", 9),
+        ("agent", "private", "query", 11),
+        ("bot", "private", "return_item", 11),
+        ("agent", "private", "request_suggestions", 12),
+        ("agent", "public", "inform_bill", 12),
+        ("agent", "public", "utter", 20),
+        ("customer", "private", None, 30),
+    ]
+    said = [row["text"] for row in rows]
+    assert said[:2] == [None, "Where is my bill? Mail me at <email>"]
+    assert said[6:] == ["Your bill was sent.", "Anything else?", None]
+    assert {(row["channel"], row["thread_id"], row["source_id"]) for row in rows} == {("chat", "7", "u1")}
+    assert all(row["ingested_at"] == row["event_time"] for row in rows)
+
+
+def test_later_steps_of_a_dialogue_change_no_earlier_one(tmp_path: Path) -> None:
+    """A dialogue that is cut short reads as the beginning of the whole one; without a worker it is its own customer."""
+    nobody = [row | {"user_id": None} for row in steps()]
+    read = {}
+    for n in (5, 9):
+        silver = whole(tmp_path / str(n), "star", "interactions", nobody[:n]).lake.read("silver/interactions")
+        read[n] = silver.drop_columns(["file", "position"]).sort_by("event_id").to_pylist()
+    assert read[5] == read[9][:5]
+    assert {row["source_id"] for row in read[9]} == {"dialogue-7"}
 
 
 def test_a_longer_file_in_the_place_of_a_whole_history_adds_only_what_is_new(tmp_path: Path) -> None:

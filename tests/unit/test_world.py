@@ -17,7 +17,7 @@ from infra.errors import Rejected
 from infra.settings import ROOT, Settings
 from infra.workspace import Workspace
 from rapport.world import WorldSettings, ensure, generate, read_settings
-from validation.contracts import CONTRACTS
+from validation.contracts import CONTRACTS, PURPOSES
 
 SMALL = WorldSettings(customers=300, days=40)
 MIDDLE = WorldSettings(customers=1_500, days=90)
@@ -112,6 +112,14 @@ def test_a_world_cut_off_half_way_is_written_anew(tmp_path: Path) -> None:
     assert digest(tmp_path) == whole
 
 
+@pytest.mark.parametrize("seed", range(8, 13))
+def test_the_smallest_world_has_what_its_first_night_must_hold(tmp_path: Path, seed: int) -> None:
+    """Feeds that begin with a full export are never empty, whatever else is."""
+    rows = generate(tmp_path, WorldSettings(customers=20, days=2, seed=seed)).rows
+    assert set(rows) == {source.name for source in COMPANY.sources}
+    assert min(rows[name] for name in ("crm", "logins", "merges", "surveys", "consents")) > 0
+
+
 def test_ensure_reads_the_company_and_reports_progress(tmp_path: Path) -> None:
     company = COMPANY.model_copy(update={"world": {"customers": 50, "days": 3}})
     ws, said = Workspace(Settings.model_validate({"home": tmp_path}), company), list[str]()
@@ -140,7 +148,7 @@ def test_the_company_file_maps_every_required_column(small: Path) -> None:
         columns = set(read(small, source.name).columns)
         assert set(source.columns.values()) | {source.available} <= columns
         needed = {column.name for column in CONTRACTS[source.fact].all_columns if column.required}
-        assert needed <= set(source.columns)
+        assert needed <= set(source.columns) | set(source.constants)
 
 
 def test_the_truth_is_in_no_observable_file(middle: Path) -> None:
@@ -172,6 +180,7 @@ def test_planted_rates_are_near_those_asked(middle: Path) -> None:
         ("chat", "message_id", "sent_at"),
         ("shop", "line_id", "ordered_at"),
         ("web", "click_id", "at"),
+        ("visits", "click_id", "at"),
     ):
         rows = read(middle, source)
         bad = rows[key].str.endswith("x")
@@ -266,6 +275,132 @@ def test_escalations_come_as_often_as_the_truth_says(clean: Path) -> None:
     tenth = pd.qcut(tickets["escalation_probability"], 5, labels=False)
     by = tickets.groupby(tenth)[["escalates", "escalation_probability"]].mean()
     assert np.allclose(by["escalates"], by["escalation_probability"], atol=0.06)
+
+
+def test_one_click_in_four_is_that_of_a_visitor(clean: Path) -> None:
+    known, unknown = read(clean, "web"), read(clean, "visits")
+    assert 0.2 < len(unknown) / (len(known) + len(unknown)) < 0.3
+    assert not set(known["session"]) & set(unknown["session"])
+    assert not set(known["click_id"]) & set(unknown["click_id"])
+    assert "login" not in set(unknown["action"])
+    told = truth(clean, "visits")
+    assert set(told["session"]) >= set(unknown["session"])
+    pairs = unknown[["session", "visitor"]].drop_duplicates().merge(told, on=["session", "visitor"])
+    assert len(pairs) == unknown["session"].nunique()
+
+
+def resolve(links: pd.DataFrame, visits: pd.DataFrame) -> pd.Series:
+    """Return whose each visit is by the links: the newest at or before it, else the oldest later one open backwards."""
+    owners = []
+    by_visitor = {visitor: part.sort_values("at") for visitor, part in links.groupby("visitor")}
+    for visitor, at in zip(visits["visitor"], visits["at"], strict=True):
+        known = by_visitor.get(visitor, links.iloc[:0])
+        before = known[known["at"] <= at]
+        later = known[(known["at"] > at) & known["backwards"]]
+        speaks = before.iloc[-1:] if len(before) else later.iloc[:1]
+        owners.append(None if speaks.empty else speaks["customer_no"].iloc[0])
+    return pd.Series(owners, index=visits.index, dtype=object)
+
+
+def test_links_tell_whose_most_visits_were(clean: Path) -> None:
+    links, told = read(clean, "logins"), truth(clean, "visits")
+    links["at"] = pd.to_datetime(links["at"])
+    visits = read(clean, "visits").drop_duplicates("session").merge(told, on=["session", "visitor"]).head(1_500)
+    owner = resolve(links, visits)
+    shared = truth(clean, "identities").query("shared")["id"]
+    alone = ~visits["visitor"].isin(shared)
+    assert 0.7 < owner.notna().mean() < 0.98
+    assert (owner == visits["customer_no"])[alone & owner.notna()].all()
+    assert 0.3 < (owner == visits["customer_no"])[~alone & owner.notna()].mean() < 1
+
+
+def test_shared_devices_change_hands_and_some_links_are_open_backwards(clean: Path) -> None:
+    links = read(clean, "logins").sort_values("at", kind="stable")
+    shared = set(truth(clean, "identities").query("shared")["id"])
+    hands = links.groupby("visitor")["customer_no"].nunique()
+    assert set(hands[hands > 1].index) <= shared
+    assert (hands > 1).sum() > 20
+    lives = links.groupby("visitor")["action"].agg(" ".join)
+    assert lives.str.contains("linked unlinked linked").any()
+    assert lives.str.contains("linked linked").any()
+    assert lives.str.startswith("linked").all()
+    assert links["customer_no"].isna().equals(links["action"] == "unlinked")
+    assert 0.5 < links["backwards"].mean() < 0.95
+
+
+def test_mistaken_links_are_withdrawn_and_the_others_are_true(middle: Path) -> None:
+    links, told = read(middle, "logins"), truth(middle, "identities")
+    links = links[~links["link_id"].str.endswith("x") & (links["action"] == "linked")]
+    right = pd.MultiIndex.from_frame(links[["visitor", "customer_no"]]).isin(
+        pd.MultiIndex.from_frame(told[told["id_space"] == "visitor"][["id", "customer_no"]])
+    )
+    gone = links["link_id"].isin(links["link_id"][links["deleted"]])
+    assert gone.sum() > 20
+    assert not right[gone].any()
+    assert right[~gone & (links["at"] < "2026-08-14")].all()  # later ones may be withdrawn after the end
+
+
+def test_merged_numbers_are_one_person(middle: Path) -> None:
+    merges, told = read(middle, "merges"), truth(middle, "identities").query("id_space == 'crm'")
+    merges = merges[~merges["merge_id"].str.endswith("x")]
+    stands = merges[~merges["merge_id"].isin(merges["merge_id"][merges["deleted"] == "True"])]
+    assert set(zip(stands["customer_no"], stands["merged_into"], strict=True)) <= set(
+        zip(told["id"], told["customer_no"], strict=True)
+    )
+    assert stands["customer_no"].nunique() > 5
+    assert not set(merges["customer_no"]) & set(merges["merged_into"])
+    assert (merges["_night"] == "2026-05-25").any()
+
+
+def test_satisfaction_after_a_ticket_follows_from_the_customer_and_the_ticket(clean: Path) -> None:
+    answers, events = read(clean, "surveys"), read(clean, "helpdesk")
+    csat = answers[answers["survey"] == "csat"].dropna(subset="customer_no")
+    csat = csat.assign(day=(pd.to_datetime(csat["answered_at"]) - pd.Timestamp("2026-05-25", tz="UTC")).dt.days)
+    csat = csat.merge(truth(clean, "states")[["customer_no", "day", "satisfaction"]], on=["customer_no", "day"])
+    closed = events.dropna(subset="sla_met").set_index("ticket")["sla_met"].astype(bool)
+    at = events.assign(at=pd.to_datetime(events["at"])).groupby(["action", "ticket"])["at"].min()
+    wait = (at["resolved"] - at["opened"]).dt.total_seconds()
+    csat = csat.assign(met=csat["ticket"].map(closed), wait=csat["ticket"].map(wait)).dropna(subset=["met", "wait"])
+    met = csat["met"].astype(bool)
+    assert set(csat["score"]) == {1, 2, 3, 4, 5}
+    assert np.corrcoef(csat["score"], csat["satisfaction"])[0, 1] > 0.3
+    assert csat["score"][met].mean() > csat["score"][~met].mean() + 0.8
+    assert np.corrcoef(csat["score"][met], csat["wait"][met].rank())[0, 1] < -0.15
+
+
+def test_some_answers_have_no_name_and_samples_have_weights(clean: Path) -> None:
+    answers = read(clean, "surveys")
+    nameless = answers["customer_no"].isna().groupby(answers["survey"]).mean()
+    assert nameless["poll"] == 1
+    assert nameless["nps"] == pytest.approx(0.25, abs=0.05)
+    assert nameless["csat"] < 0.1
+    assert (answers["weight"].notna() == answers["survey"].isin(["nps", "poll"])).all()
+    assert (answers["ticket"].notna() == answers["survey"].isin(["csat", "ces"])).all()
+    assert answers["weight"].dropna().nunique() == 3
+    assert answers["comment"].dropna().str.contains("@").any()
+    assert answers["_night"].min() == "2026-05-25"
+
+
+def test_consents_are_granted_on_joining_and_taken_back_in_turn(clean: Path) -> None:
+    consents, versions = read(clean, "consents"), read(clean, "crm")
+    joined = pd.to_datetime(versions.groupby("customer_no")["changed_at"].min())
+    lives = consents.sort_values("answered_at", kind="stable").groupby(["customer_no", "purpose"])["answer"]
+    assert (lives.first() == "granted").all()
+    steps = lives.agg(" ".join)
+    assert not steps.str.contains("granted granted|withdrawn withdrawn").any()
+    assert steps.str.endswith("withdrawn").sum() > 50
+    assert steps.str.contains("withdrawn granted").any()
+    asked = pd.to_datetime(consents.groupby("customer_no")["answered_at"].min())
+    wait = asked - joined.reindex(asked.index)
+    assert (wait > pd.Timedelta(0)).all()
+    assert (wait < pd.Timedelta("10min")).mean() > 0.95
+    assert set(consents["purpose"]) == set(PURPOSES)
+
+
+def test_what_agents_and_bots_did_is_told_and_no_customer_does_any_of_it(clean: Path) -> None:
+    chat = read(clean, "chat")
+    assert (chat["step"].isna() == (chat["role"] == "customer")).all()
+    assert set(chat["role"][chat["step"] == "hand_over"]) == {"agent", "bot"}
 
 
 def test_rewards_follow_the_true_effects(clean: Path) -> None:

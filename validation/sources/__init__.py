@@ -9,9 +9,17 @@ from validation.sources.base import Adapter
 from validation.sources.files import Csv, Jsonl, Parquet
 from validation.sources.online_retail import OnlineRetail
 from validation.sources.servicenow import ServiceNow
+from validation.sources.star import Star
 
 ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
-    {"csv": Csv(), "jsonl": Jsonl(), "parquet": Parquet(), "servicenow": ServiceNow(), "online_retail": OnlineRetail()}
+    {
+        "csv": Csv(),
+        "jsonl": Jsonl(),
+        "parquet": Parquet(),
+        "servicenow": ServiceNow(),
+        "online_retail": OnlineRetail(),
+        "star": Star(),
+    }
 )
 
 

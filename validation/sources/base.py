@@ -81,6 +81,21 @@ def stated(source: Source, columns: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def refuse_hindsight(source: Source, refused: Mapping[str, str]) -> None:
+    """Refuse a company file that maps a column which was not known at the row's time.
+
+    Raises
+    ------
+    Rejected
+        A column or the availability is one of ``refused``, which says why for each.
+    """
+    for raw in (*source.columns.values(), source.available):
+        if raw and raw in refused:
+            raise Rejected(
+                f"source {source.name}, columns", "columns that were known at their time", f"{raw!r}: {refused[raw]}"
+            )
+
+
 def find_column(path: Path, missing: Sequence[str], there: Sequence[str]) -> Rejected:
     """Return the error that says which columns of a file are not there."""
     names = ", ".join(name for name in there if not name.startswith("_")) or "none"

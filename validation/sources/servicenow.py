@@ -11,8 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from infra.company import Source
-from infra.errors import Rejected
-from validation.sources.base import stated
+from validation.sources.base import refuse_hindsight, stated
 from validation.sources.files import Parquet
 
 REFUSED: Mapping[str, str] = MappingProxyType(
@@ -89,13 +88,7 @@ class ServiceNow(Parquet):
         Rejected
             The company file maps a column that carries hindsight.
         """
-        for raw in (*source.columns.values(), source.available):
-            if raw and raw in REFUSED:
-                raise Rejected(
-                    f"source {source.name}, columns",
-                    "columns that were known at their time",
-                    f"{raw!r}: {REFUSED[raw]}",
-                )
+        refuse_hindsight(source, REFUSED)
         return stated(source, COLUMNS)
 
     def available(self, source: Source) -> str:

@@ -1,0 +1,107 @@
+"""Features of the request itself: what the caller gives is checked by the contract of the fact that will log it.
+
+No lookup is needed; the expressions are those of the catalogue, which training reads the logged request with.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from features.catalogue import REQUESTS
+from features.expressions import Given, answer
+from features.spec import Request
+from infra.errors import Rejected
+from serving.lookup import Reading
+from serving.views import Reference, Unknown
+from validation.contracts import CONTRACTS, Column
+
+MAX_TEXT = 20_000
+BY_NAME: Mapping[str, Request] = {name: one for one in REQUESTS for name in (one.name, one.view)}
+INPUTS: frozenset[str] = frozenset(name for one in REQUESTS for name in one.inputs)
+WORDS = {"text": "a text", "integer": "a whole number", "decimal": "a number", "boolean": "true or false"}
+SIXTY_THREE = 1 << 63
+
+
+def resolve(reference: str) -> tuple[Reference, Request] | None:
+    """Read ``<request>:<feature>``; None where the part before the colon names no request.
+
+    Raises
+    ------
+    Unknown
+        The request has no such feature.
+    """
+    name, _, feature = reference.partition(":")
+    request = BY_NAME.get(name)
+    if request is None:
+        return None
+    if feature not in {one.name for one in request.outputs}:
+        raise Unknown("features", f"a feature of {request.view}", ascii(feature[:100]))
+    return Reference(request.view, feature), request
+
+
+def refuse_inputs(requests: Iterable[Request], given: Mapping[str, Sequence[Given]]) -> None:
+    """Refuse inputs that are missing, or that the gate would not let in.
+
+    Raises
+    ------
+    Rejected
+        An input is not given, or a value breaks the contract.
+    """
+    for request in {request.view: request for request in requests}.values():
+        columns = {column.name: column for column in CONTRACTS[request.fact].all_columns}
+        for name in request.inputs:
+            if name not in given:
+                raise Rejected(
+                    f"entities.{name}", f"values of {name}, which {request.name} is computed from", ascii(sorted(given))
+                )
+            for place, value in enumerate(given[name]):
+                _refuse(f"entities.{name}.{place}", columns[name], value)
+
+
+def compute(
+    asked: Mapping[Reference, Request], given: Mapping[str, Sequence[Given]], now: datetime
+) -> dict[Reference, list[Reading]]:
+    """Return the readings of features of requests, one per row; they are as old as the request."""
+    found: dict[str, list[Mapping[str, str | int | float | None]]] = {}
+    for request in {request.view: request for request in asked.values()}.values():
+        rows = zip(*(given[name] for name in request.inputs), strict=True)
+        found[request.view] = [answer(request, dict(zip(request.inputs, row, strict=True))) for row in rows]
+    return {
+        reference: [Reading(row[reference.feature], now) for row in found[request.view]]
+        for reference, request in asked.items()
+    }
+
+
+def _refuse(where: str, column: Column, value: object) -> None:
+    if value is None or value == "":
+        if column.required:
+            raise Rejected(where, "a value", "none")
+        return
+    shown = ascii(value) if len(ascii(value)) <= 80 else f"{ascii(value)[:80]}..."
+    if not _is(column.type, value):
+        raise Rejected(where, WORDS[column.type], shown)
+    if isinstance(value, str):
+        if len(value) > MAX_TEXT:
+            raise Rejected(where, f"at most {MAX_TEXT} characters", str(len(value)))
+        if column.allowed and value not in column.allowed:
+            raise Rejected(where, f"one of {', '.join(column.allowed)}", shown)
+        if column.pattern and not re.fullmatch(column.pattern, value):
+            raise Rejected(where, f"a text that matches {column.pattern}", shown)
+    elif isinstance(value, int | float):
+        least = column.least if column.least is not None else -SIXTY_THREE
+        most = column.most if column.most is not None else SIXTY_THREE - 1
+        if not least <= value <= most:
+            raise Rejected(where, f"{least} to {most}", shown)
+
+
+def _is(kind: str, value: object) -> bool:
+    match kind:
+        case "text":
+            # Half of a surrogate pair is JSON, but no text.
+            return isinstance(value, str) and value == value.encode(errors="ignore").decode()
+        case "integer":
+            return isinstance(value, int) and not isinstance(value, bool)
+        case "decimal":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case _:
+            return isinstance(value, bool)

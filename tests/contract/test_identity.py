@@ -1,0 +1,37 @@
+"""Two ids that turn out to be one person: what training asks about, and what the night's features say."""
+
+import pytest
+
+from features.build import features_table
+from features.catalogue import group_named
+from features.facts import moved
+from infra.clock import Nights
+from infra.workspace import Workspace
+from training.labels import label_named
+from training.spine import build_spine
+from validation.arrivals import last_night
+
+
+@pytest.fixture
+def gone(small_ring: Workspace) -> set[str]:
+    """Return the account numbers that were merged into another one, as known at the last night."""
+    with small_ring.lake.connect() as connection:
+        rows = connection.execute(f"FROM {moved(small_ring, connection, last_night(small_ring))}").fetchall()
+    return {row[0] for row in rows if not row[0].startswith("visitor:")}
+
+
+def test_a_merged_account_is_asked_about_no_more(small_ring: Workspace, gone: set[str]) -> None:
+    model = next(model for model in small_ring.company.models if model.name == "churn")
+    spine = build_spine(small_ring, label_named(model.label, model.options), last_night(small_ring))
+    assert gone
+    assert len(spine)
+    assert not gone & set(spine["customer_id"])
+
+
+def test_its_past_is_that_of_the_account_that_remained(small_ring: Workspace, gone: set[str]) -> None:
+    night = last_night(small_ring)
+    rows = small_ring.lake.read(features_table(group_named("customer_profile")), Nights(night, night)).to_pylist()
+    merged = [row for row in rows if row["customer_id"] in gone]
+    # On the night on which its facts went it has one more row, with nothing in it.
+    assert [row for row in merged if row["customer__profile_changes__365d"]] == []
+    assert len(merged) < len(gone)

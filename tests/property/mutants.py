@@ -1,0 +1,314 @@
+"""Mutants of the compiler: each changes one place, and a comparison with the oracle must notice it.
+
+A mutant whose old text does not stand exactly once in its file is refused: it would show nothing.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.settings import ROOT
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A change of one place.
+
+    Attributes
+    ----------
+    file, old, new
+        Which text of ``features/`` becomes which.
+    why
+        What is wrong with it.
+    killer
+        The spec and way of comparison that notice it, as ``killing`` takes them.
+    """
+
+    file: str
+    old: str
+    new: str
+    why: str
+    killer: str
+
+
+MUTANTS = (
+    # The algebra.
+    Mutant("algebra.py", "((micros - 1) // hop)", "(micros // hop)", "a border belongs to the tile after", "4:once"),
+    Mutant(
+        "algebra.py",
+        "return last - window // timedelta(microseconds=hop)",
+        "return last + 1 - window // timedelta(microseconds=hop)",
+        "a hop too few",
+        "4:once",
+    ),
+    Mutant(
+        "algebra.py",
+        "return last - window // timedelta(microseconds=hop)",
+        "return last - 1 - window // timedelta(microseconds=hop)",
+        "a hop too many",
+        "4:once",
+    ),
+    Mutant("algebra.py", "    return window > DAY\n", "    return window >= DAY\n", "24 hours move in hops", "8:once"),
+    Mutant(
+        "algebra.py", 'frozenset({"min", "first", "age"})', 'frozenset({"max", "first", "age"})', "min is max", "0:once"
+    ),
+    Mutant("algebra.py", 'frozenset({"min", "first", "age"})', 'frozenset({"min", "age"})', "first is last", "16:once"),
+    Mutant("algebra.py", 'frozenset({"min", "first", "age"})', 'frozenset({"min", "first"})', "age is since", "8:once"),
+    Mutant(
+        "algebra.py",
+        '(event_us + TIME_SHIFT).cast("string") + event_id',
+        '(event_us + TIME_SHIFT).cast("string")',
+        "ties of time are not broken by the event id",
+        "8:once",
+    ),
+    Mutant("algebra.py", "_number(given & value)", "_number(given)", "every row is part of the share", "12:once"),
+    Mutant(
+        "algebra.py", "* measure.scale + 0.5)", "* measure.scale)", "scaled numbers are cut, not rounded", "18:once"
+    ),
+    Mutant(
+        "algebra.py",
+        "    given = where & value.notnull()\n",
+        "    given = where\n",
+        "rows without a value count",
+        "4:once",
+    ),
+    Mutant(
+        "algebra.py",
+        "- (sx * sy).cast(WIDE)",
+        "+ (sx * sy).cast(WIDE)",
+        "the slope's term has the other sign",
+        "9:once",
+    ),
+    Mutant("algebra.py", "DAY_MINUTES = 1440.0", "DAY_MINUTES = 60.0", "a slope an hour", "17:once"),
+    Mutant("algebra.py", "+ o * o * n)", "+ o * n)", "the squares of a moved slope miss a term", "17:once"),
+    Mutant(
+        "algebra.py", "2 ** (-old / half_life)", "2 ** (-2 * old / half_life)", "the half-life is half of it", "4:once"
+    ),
+    Mutant("algebra.py", "constant(window / DAY)", "constant(DAY / window)", "a rate of days a row", "8:once"),
+    Mutant(
+        "algebra.py",
+        '_double(state["s"]) / _double(state["n"].nullif(0))',
+        '_double(state["s"]) / _double((state["n"] + 1).nullif(0))',
+        "the mean divides by one too many",
+        "4:once",
+    ),
+    Mutant("algebra.py", '(t_us - state["v"]) //', '(t_us - state["v"] + 1) //', "time since, rounded up", "8:once"),
+    Mutant("algebra.py", "_typed(empty, feature), value)", "value, value)", "no empty values", "4:once"),
+    Mutant(
+        "algebra.py",
+        "return operand(rows, expression).fill_null(False)",
+        "return operand(rows, expression).fill_null(True)",
+        "what cannot be told holds",
+        "4:once",
+    ),
+    Mutant(
+        "algebra.py", 'rest[0].cast("float64").nullif(0.0)', 'rest[0].cast("float64")', "division by zero", "12:once"
+    ),
+    # As known then.
+    Mutant("facts.py", "_.order == _.highest", "_.order >= 0", "a lower revision wins when it comes later", "4:once"),
+    Mutant(
+        "facts.py",
+        "[_.known_from, _.file, _.position]",
+        "[_.known_from, _.position, _.file]",
+        "files do not count",
+        "4:once",
+    ),
+    Mutant(
+        "facts.py",
+        "ibis.coalesce(silver.revision, 0)",
+        "ibis.coalesce(silver.revision, 2)",
+        "no revision is a high one",
+        "4:once",
+    ),
+    Mutant("facts.py", "filter(~_.retracted, _.known_from", "filter(_.known_from", "a retracted fact stays", "4:once"),
+    # Nights.
+    Mutant(
+        "compile.py",
+        "until_night=day_of(rows.known_until))",
+        "until_night=day_of(rows.known_until) + 1)",
+        "what went stays a night",
+        "4:once",
+    ),
+    Mutant(
+        "compile.py",
+        "inside = rows.event_us > cutoff_us - algebra.micros_of(window)",
+        "inside = rows.event_us >= cutoff_us - algebra.micros_of(window)",
+        "the start of an exact window lies inside",
+        "4:once",
+    ),
+    Mutant(
+        "compile.py",
+        "inside = today.filter(today.event_us > start)",
+        "inside = today.filter(today.event_us >= start)",
+        "so it does for who has a row",
+        "15:once",
+    ),
+    Mutant(
+        "compile.py",
+        "leaves=((_.tile + 1 + longest) // a_day)",
+        "leaves=((_.tile + longest) // a_day)",
+        "a row is missing on the night on which the last fact left",
+        "4:once",
+    ),
+    Mutant(
+        "compile.py",
+        "ibis.ifelse(spans.rows > 0, leaving, emptied)",
+        "ibis.ifelse(spans.rows > 0, leaving, 0)",
+        "no row where the last fact was taken back",
+        "4:once",
+    ),
+    Mutant("compile.py", "came.union(went).filter", "came.union(came).filter", "tiles that lost a fact stay", "4:once"),
+    Mutant(
+        "compile.py", "inside.from_night + 1)", "inside.from_night)", "who left a short window has no row", "7:once"
+    ),
+    Mutant(
+        "reading.py",
+        "        if links is not None:\n            seeds",
+        "        if links is None:\n            seeds",
+        "a new link changes no older tile",
+        "9:daily",
+    ),
+    # Who.
+    Mutant(
+        "identity.py",
+        "(said.link_us <= version.event_us) | said.backwards",
+        "(said.link_us < version.event_us) | said.backwards",
+        "a link begins after its moment",
+        "17:once",
+    ),
+    Mutant(
+        "identity.py", "told.said.max(where=before)", "told.said.min(where=before)", "the oldest link wins", "9:once"
+    ),
+    Mutant(
+        "identity.py",
+        "told.said.min(where=~before)",
+        "told.said.max(where=~before)",
+        "the newest later link wins",
+        "3:once",
+    ),
+    Mutant(
+        "identity.py",
+        "ibis.coalesce(who.newest, who.oldest)",
+        "ibis.coalesce(who.oldest, who.newest)",
+        "a later link goes before an earlier one",
+        "9:once",
+    ),
+    Mutant(
+        "identity.py",
+        "links.backwards.fill_null(False)",
+        "links.backwards.fill_null(True)",
+        "every link is open backwards",
+        "9:once",
+    ),
+    Mutant("identity.py", "CHAIN = 2", "CHAIN = 1", "a merged account is not followed", "9:once"),
+    # Any moment.
+    Mutant("live.py", "pc.subtract(t_us, lag)", "t_us", "no lag", "4:rows"),
+    Mutant(
+        "live.py",
+        "facts.event_us <= asked.t_us",
+        "facts.event_us < asked.t_us",
+        "the moment itself lies outside",
+        "0:rows",
+    ),
+    Mutant(
+        "live.py",
+        "facts.known_from <= asked.known_us",
+        "facts.known_from < asked.known_us",
+        "what became known just then is not known",
+        "4:rows",
+    ),
+    Mutant(
+        "live.py",
+        "asked.known_us < facts.known_until",
+        "asked.known_us <= facts.known_until",
+        "what went just then is still there",
+        "8:rows",
+    ),
+    Mutant(
+        "live.py",
+        "return rows.event_us > rows.t_us - micros_of(window)",
+        "return rows.event_us >= rows.t_us - micros_of(window)",
+        "the start of an exact window lies inside",
+        "0:rows",
+    ),
+    Mutant(
+        "live.py",
+        "known = _whole(asked.known_us + 1, self.length)",
+        "known = _whole(asked.known_us, self.length) + 1",
+        "a cell counts before all of it is known",
+        "4:cells",
+    ),
+    Mutant(
+        "live.py",
+        '(rows[until] >= rows[f"{prefix}_until"])',
+        '(rows[until] + 1 >= rows[f"{prefix}_until"])',
+        "a cell counts in which facts ceased",
+        "4:cells",
+    ),
+    Mutant(
+        "live.py",
+        'f"{prefix}_t": _whole(asked.t_us, self.length)',
+        'f"{prefix}_t": _whole(asked.t_us, self.length) + 1',
+        "a cell counts that is not over",
+        "4:cells",
+    ),
+    Mutant(
+        "live.py",
+        "edges |= {micros_of(window) // length, -(-micros_of(window) // length)}",
+        "edges |= {micros_of(window) // length}",
+        "facts are missing at the tail",
+        "0:cells",
+    ),
+    Mutant(
+        "live.py",
+        "outside = [taken.cell < taken.small_t + 1 -",
+        "outside = [taken.cell < taken.small_t -",
+        "a cell too many at the tail",
+        "8:cells",
+    ),
+    Mutant(
+        "live.py", "low=_number(outside) + exact", "low=_number(outside)", "large cells in exact windows", "4:cells"
+    ),
+    Mutant(
+        "live.py",
+        "(bands.high > lengths.index(window))",
+        "(bands.high >= lengths.index(window))",
+        "a band counts in one window too many",
+        "8:cells",
+    ),
+)
+
+
+def copy_of(mutant: Mutant | None, folder: Path) -> Path:
+    """Copy ``features/`` into a folder, changed or as it is.
+
+    Raises
+    ------
+    ValueError
+        The old text does not stand there exactly once.
+    """
+    shutil.copytree(ROOT / "features", folder / "features", ignore=shutil.ignore_patterns("__pycache__"))
+    if mutant is not None:
+        file = folder / "features" / mutant.file
+        text = file.read_text(encoding="utf-8")
+        if text.count(mutant.old) != 1:
+            raise ValueError(f"{mutant.file} says {mutant.old!r} {text.count(mutant.old)} times, not once")
+        file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+    return folder
+
+
+def compared(folder: Path, *ways: str) -> subprocess.CompletedProcess[str]:
+    """Compare the compiler of a folder with the oracle, in a process of its own."""
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    return subprocess.run(
+        [sys.executable, "-m", "tests.property.killing", *ways],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
