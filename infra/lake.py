@@ -287,12 +287,12 @@ class Lake:
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Return a DuckDB connection in UTC with the lake's limits."""
         connection = duckdb.connect(
-            config={"threads": self.threads, "memory_limit": self.memory, "temp_directory": str(self._spill())}
+            config={"threads": self.threads, "memory_limit": self.memory, "temp_directory": str(self.spill())}
         )
         connection.execute("SET TimeZone = 'UTC'")
         return connection
 
-    def _spill(self) -> Path:
+    def spill(self) -> Path:
         """Return where a connection may spill to; DuckDB names its files alike in all, and a killed one leaves them."""
         home = self.root / SPILL
         home.mkdir(parents=True, exist_ok=True)

@@ -64,7 +64,7 @@ def offline_store(ws: Workspace, known_by: date | None = None) -> dict[str, Any]
         "workspace": ws.settings.model_dump(mode="json", include=SHARED),
         "threads": ws.settings.threads,
         "memory": ws.settings.memory,
-        "spill": str(ws.lake.root / ".spill" / "feast"),
+        "spill": str(ws.lake.spill()),
     }
 
 

@@ -176,7 +176,6 @@ CHAT = {
 }  # fmt: skip
 
 
-@pytest.mark.row("R05")
 def test_chats_of_any_source_have_one_schema(tmp_path: Path) -> None:
     """That of the contract, whether an adapter of its own reads them or the company file maps them."""
     own = whole(tmp_path / "own", "star", "interactions", steps()).lake.read("silver/interactions")
@@ -191,7 +190,6 @@ def test_chats_of_any_source_have_one_schema(tmp_path: Path) -> None:
         assert own[name].null_count == 0
 
 
-@pytest.mark.row("R05")
 def test_a_chat_becomes_turns_with_speaker_and_time(tmp_path: Path) -> None:
     """Every step is kept, in the order of the dialogue whatever the order of the file."""
     silver = whole(tmp_path, "star", "interactions", steps()[::-1]).lake.read("silver/interactions")
