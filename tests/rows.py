@@ -2,6 +2,7 @@
 
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,16 +18,24 @@ class RowsPlugin:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.rows: dict[str, set[str]] = {}
+        self.collected: set[str] = set()
+        self.rows: dict[str, set[str]] = defaultdict(set)
         self.outcomes: dict[str, str] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Note the rows of each test, all of its parameters as one test."""
+        """Write the rows of each test where its reports carry them, also from one process to another."""
+        self.collected |= {item.nodeid for item in items}
         for item in items:
-            self.rows[item.nodeid] = {row for mark in item.iter_markers("row") for row in mark.args}
+            item.user_properties += [("row", row) for mark in item.iter_markers("row") for row in mark.args]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
+        """Note what the other processes collected."""
+        self.collected |= {*ids}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the worst that happened to a test over set-up, call and tear-down."""
+        """Keep the rows of a test and the worst that happened to it over set-up, call and tear-down."""
+        self.rows[report.nodeid] |= {str(row) for name, row in report.user_properties if name == "row"}
         if report.when == "call" or report.outcome != PASSED:
             outcome = "xfailed" if hasattr(report, "wasxfail") else report.outcome
             if self.outcomes.get(report.nodeid, PASSED) == PASSED:
@@ -34,8 +43,10 @@ class RowsPlugin:
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the rows, if all tests ran: part of them says nothing about a row."""
+        if hasattr(session.config, "workerinput"):
+            return  # the process that started this one writes them
         ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        if not (ended and is_whole(session.config) and self.outcomes.keys() >= self.rows.keys()):
+        if not (ended and is_whole(session.config) and self.outcomes.keys() >= self.collected):
             return
         found: dict[str, dict[str, str]] = defaultdict(dict)
         for test, rows in self.rows.items():

@@ -22,7 +22,7 @@ from tests.property.mutants import MUTANTS, compared, copy_of
 from tests.property.specs import CASES, KINDS, SPECS, drawn, workspace, write_history
 
 # Spark plans a query in half a second or more: it answers as many of the 25 specs as fit into two and a half minutes.
-ON_SPARK = 12
+ON_SPARK = 8
 MUTANTS_AT_ONCE = 2
 
 

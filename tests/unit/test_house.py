@@ -147,8 +147,8 @@ def test_absent(): pytest.skip("no part")
 INI = "[pytest]\nmarkers = row: x\ntestpaths = .\n"
 
 
-@pytest.mark.parametrize(("ci", "absent"), [("", "skipped"), ("true", "failed")])
-def test_rows_are_noted_by_whole_runs_only(pytester: pytest.Pytester, monkeypatch, ci, absent):
+@pytest.mark.parametrize(("ci", "absent", "processes"), [("", "skipped", ()), ("true", "failed", ("-n", "2"))])
+def test_rows_are_noted_by_whole_runs_only(pytester: pytest.Pytester, monkeypatch, ci, absent, processes):
     monkeypatch.setenv("CI", ci)
     monkeypatch.setenv("RAPPORT_HOME", str(pytester.path / "home"))
     pytester.makeini(INI)
@@ -158,7 +158,7 @@ def test_rows_are_noted_by_whole_runs_only(pytester: pytest.Pytester, monkeypatc
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.runpytest_subprocess(*run, "-k", "good")
     assert not place.exists()
-    pytester.runpytest_subprocess(*run)
+    pytester.runpytest_subprocess(*run, *processes)
     rows = json.loads(place.read_text())
     found = {
         row: (entry["passed"], {k.split("::")[1]: v for k, v in entry["tests"].items()}) for row, entry in rows.items()
