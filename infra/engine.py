@@ -173,7 +173,11 @@ class SparkEngine:
         return self._ibis.table(name)
 
     def memtable(self, name: str, rows: pa.Table) -> Table:
-        self._spark.createDataFrame(rows).createOrReplaceTempView(name)
+        from pyspark.sql.pandas.types import from_arrow_schema
+
+        # A result without rows has columns without a chunk, which Spark cannot take.
+        empty = () if len(rows) else (from_arrow_schema(rows.schema),)
+        self._spark.createDataFrame([] if empty else rows, *empty).createOrReplaceTempView(name)
         return self._ibis.table(name)
 
     def materialise(self, name: str, expr: Table) -> Table:

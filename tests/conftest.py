@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -25,6 +26,13 @@ settings.load_profile("ci" if os.environ.get("CI", "").lower() == "true" else "l
 CUSTOMERS, DAYS = 300, 40
 MakeWorkspace = Callable[..., Workspace]
 CopyRing = Callable[[], Workspace]
+
+
+def pytest_configure() -> None:
+    """Give the main module a file where it has none, as in processes of xdist: PySpark would end those silently."""
+    main = sys.modules["__main__"]
+    if not hasattr(main, "__file__"):
+        main.__file__ = pytest.__file__
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -60,7 +60,7 @@ def test_a_night_and_the_same_night_again(
 
 @pytest.mark.timeout(600)
 def test_backfill_gives_the_digests_of_nights_run_one_by_one(company: Callable[..., Workspace], tmp_path: Path) -> None:
-    ws = company(customers=60, days=14)
+    ws = company(("shop", "consents", "logins"), customers=60, days=14)
     ensure(ws)
     last = last_night(ws)
     nights = [last - timedelta(days=2), last - timedelta(days=1), last]

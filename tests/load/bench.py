@@ -47,9 +47,12 @@ class Entry:
         return cls(name, round(ours, 4), round(peer, 4), unit, round(ratio, 4), round(bar, 4), ratio <= bar)
 
 
-def timed(name: str, ours: Callable[[], Any], peer: Callable[[], Any], bar: float, pairs: int = PAIRS) -> Entry:
-    """Run two things in turn, after a first run of each; the ratio is the median over the pairs."""
-    ours(), peer()
+def timed(
+    name: str, ours: Callable[[], Any], peer: Callable[[], Any], bar: float, pairs: int = PAIRS, *, warm: bool = True
+) -> Entry:
+    """Run two things in turn, after a first run of each if ``warm``; the ratio is the median over the pairs."""
+    if warm:
+        ours(), peer()
     runs = [(seconds(ours), seconds(peer)) for _ in range(pairs)]
     ratio = statistics.median(mine / theirs for mine, theirs in runs)
     mine, theirs = (statistics.median(side) for side in zip(*runs, strict=True))

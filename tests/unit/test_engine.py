@@ -155,6 +155,12 @@ def nothing(e: Engine, t: Table) -> Table:
     return e.table("nothing", [], ROWS.schema, "").union(t.limit(0))
 
 
+def no_chunk(e: Engine, t: Table) -> Table:
+    empty = e.to_arrow(t.filter(t.s == "nobody"))
+    bare = pa.table({name: pa.chunked_array([], type=empty[name].type) for name in empty.column_names})
+    return e.memtable("no_chunk", bare).union(t.limit(0))
+
+
 FORMS: tuple[Form, ...] = (
     everything,
     aggregates,
@@ -169,6 +175,7 @@ FORMS: tuple[Form, ...] = (
     materialised,
     memory,
     nothing,
+    no_chunk,
 )
 
 
