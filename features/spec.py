@@ -353,6 +353,8 @@ class Group:
         How long a fact takes to count in a live value: training takes those known by ``t - live_lag`` (rule V1).
     freshness
         How old the last published night may be before a value counts as stale.
+    live_freshness
+        How far the stream's log time may lie behind before a live value counts as stale.
     """
 
     name: str
@@ -368,6 +370,7 @@ class Group:
     hop: str = "1d"
     live_lag: str = "1s"
     freshness: timedelta = timedelta(hours=36)
+    live_freshness: timedelta = timedelta(minutes=1)
     pii: Pii = "pseudonymous"
 
     def __post_init__(self) -> None:

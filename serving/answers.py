@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 
-from serving.codec import EPOCH, Value
+from infra.feast_form import EPOCH, Value
 from serving.inputs import compute
 from serving.lookup import Reading, Readings, age_seconds
 from serving.models import Model

@@ -16,9 +16,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from infra.errors import Terminal, Transient
+from infra.feast_form import Value, decode_time, decode_value, entity_key, feature_field, time_field
 from infra.online import OnlineStore, online_store
 from infra.workspace import Workspace
-from serving.codec import Value, decode_time, decode_value, entity_key, feature_field, time_field
 from serving.views import Reference, Views, load_views
 
 ANSWER_SECONDS = 0.08

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from infra.errors import Rejected, Terminal
-from serving.codec import Value
+from infra.feast_form import Value
 from serving.views import Reference
 
 CHAMPION_FILE = "champion.json"

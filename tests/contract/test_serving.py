@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from infra.feast_form import entity_key, feature_field
 from infra.online import online_store
-from serving.codec import entity_key, feature_field
 from serving.lookup import lookup
 from serving.requests import _read
 from serving.schema import MAX_BODY_BYTES, MAX_ENTITIES, FeaturesRequest

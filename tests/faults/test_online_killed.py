@@ -9,10 +9,10 @@ import redis
 
 from infra.company import Company
 from infra.embedded import _alive
+from infra.feast_form import encode_value, entity_key, feature_field
 from infra.online import OnlineStore, online_store
 from infra.settings import Settings
 from infra.workspace import Workspace
-from serving.codec import encode_value, entity_key, feature_field
 
 KEYS = 2000
 

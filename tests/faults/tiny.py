@@ -15,10 +15,10 @@ from features.catalogue import groups_of
 from features.store.publish import publish
 from infra.clock import DAY
 from infra.embedded import embedded_server
+from infra.feast_form import feature_field
 from infra.online import OnlineStore, by_url
 from infra.settings import ROOT
 from infra.workspace import Workspace
-from serving.codec import feature_field
 from tests.door import NIGHT, deliver, source, workspace
 from tests.nights import run
 from validation.gate import gate

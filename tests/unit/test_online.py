@@ -10,10 +10,10 @@ from redis.connection import parse_url
 from infra.company import Company
 from infra.embedded import _alive, server_binary
 from infra.errors import Rejected, Transient
+from infra.feast_form import entity_key
 from infra.online import OnlineStore, by_url, online_store, project_of
 from infra.settings import Settings
 from infra.workspace import Workspace
-from serving.codec import entity_key
 
 
 def workspace(home: Path, name: str = "small", redis_url: str | None = None) -> Workspace:

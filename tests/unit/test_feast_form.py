@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.codec import (
+from infra.feast_form import (
     decode_time,
     decode_value,
     encode_time,
