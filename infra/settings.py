@@ -21,6 +21,10 @@ class Settings(BaseSettings):
     public_data: Path = Field(ROOT.parent / "shared" / "data", description="folder of the public data sets")
     engine: EngineName = Field("duckdb", description="what builds the features")
     redis_url: str | None = Field(None, description="a Redis or Valkey server; without it one starts by itself")
+    log_url: str | None = Field(
+        None, description="the event log: redis://... or kafka://host:port; without it one starts by itself"
+    )
+    sample_rate: float = Field(0.01, ge=0, le=1, description="share of answers that are kept for the parity meter")
     metadata_url: str | None = Field(
         None, description="SQLAlchemy URL of a PostgreSQL server for Airflow and MLflow; without it SQLite"
     )
