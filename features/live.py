@@ -10,14 +10,12 @@ became known and until when they were; a question takes whole cells where all th
 of the length of a hop, then of a part of it, and single facts for the rest. The compiler counts and chooses for each
 entity, and says what it chose.
 
-All windows of a question end at its moment, so they lie in each other. What is between two starts is prepared once, as
-a *band*, and the bands are merged into windows: an aggregate over six windows costs one pass over the facts, not six.
+Windows share their work through ``bands.py``.
 """
 
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import Literal
 
 import ibis
@@ -26,9 +24,10 @@ import pyarrow.compute as pc
 from ibis import _
 from ibis.expr.types import BooleanValue, IntegerValue, Table, Value
 
-from features import algebra
+from features import algebra, bands
 from features import compile as compiler
 from features.algebra import Frame, hop_micros, hops, micros_of, minute_of, tile_of, windows
+from features.bands import POSITION as POSITION
 from features.compile import ENTITY
 from features.facts import COMMON, DAY_MICROS, KNOWN_DAY, versions
 from features.identity import prefixed
@@ -42,7 +41,7 @@ from infra.settings import EngineName
 from infra.workspace import Workspace
 
 Plan = Literal["rows", "cells"]
-POSITION, TIME = "position", "event_time"
+TIME = "event_time"
 # An hour of a day; whatever the hop, a question meets some two dozen small cells before it meets large ones.
 CELLS_A_HOP = 24
 # Cells pay when an entity's questions times its facts exceed this many times their sum.
@@ -181,82 +180,15 @@ def _share(asked: Table, facts: Table, dense: Table, *, keep: bool) -> tuple[Tab
     return asked.anti_join(dense, ENTITY), facts.anti_join(dense, ENTITY)
 
 
-def _whole(micros: IntegerValue, length: int) -> IntegerValue:
-    """Return how many whole lengths passed by a moment."""
-    return (micros // length).cast("int64")
-
-
-def _lengths(group: Group, *, exact: bool | None = None) -> list[timedelta]:
-    """Return the different windows of a group, the shortest first; all, or the exact ones, or those with hops."""
-    found = {window for _measure, _name, window in windows(group)}
-    return sorted(window for window in found if exact is None or hops(window) != exact)
-
-
-def _inside(group: Group, rows: Table, window: timedelta) -> BooleanValue:
-    """Return whether a fact lies in a window of the question that it was joined with."""
-    if hops(window):
-        hop = hop_micros(group)
-        return rows.tile >= algebra.first_tile(_whole(rows.t_us, hop), window, hop)
-    return rows.event_us > rows.t_us - micros_of(window)
-
-
-def _number(conditions: Iterable[BooleanValue]) -> IntegerValue:
-    """Return how many of some conditions hold."""
-    number: IntegerValue = ibis.literal(0, "int64")
-    for condition in conditions:
-        number = number + condition.cast("int64")
-    return number
-
-
-def _seen(asked: Table, facts: Table) -> list[BooleanValue]:
-    """Return the conditions under which a question sees a fact at all, whatever the window."""
-    return [
-        facts.event_us <= asked.t_us,
-        facts.known_from <= asked.known_us,
-        asked.known_us < facts.known_until,
-    ]
-
-
 def _by_rows(group: Group, asked: Table, facts: Table) -> Table:
     """Return the states of all windows for each question, from the facts themselves."""
     start = asked.t_us - micros_of(group.longest) - (hop_micros(group) if hops(group.longest) else 0)
-    near = [asked.entity == facts.entity, facts.event_us > start, *_seen(asked, facts)]
+    near = [asked.entity == facts.entity, facts.event_us > start, *bands.seen(asked, facts)]
     joined = asked.join(facts, near, rname="{name}_right")
-    lengths = _lengths(group)
-    banded = joined.mutate(low=_number(~_inside(group, joined, window) for window in lengths))
+    lengths = bands.lengths_of(group)
+    banded = joined.mutate(low=bands.number_of(~bands.inside(group, joined, window) for window in lengths))
     inside = banded.filter(banded.low < len(lengths)).mutate(high=ibis.literal(len(lengths), "int64"))
-    return _spread(group, _prepared(group, inside), [POSITION])
-
-
-def _prepared(group: Group, rows: Table) -> Table:
-    """Prepare facts that were joined with their question, by question and band."""
-    hop = hop_micros(group)
-    frame = Frame(minute_of(_whole(rows.t_us, hop) * hop), tile_of(rows.t_us, hop) - rows.tile, hop)
-    states: dict[str, Value] = {}
-    for measure in group.measures:
-        states |= algebra.prepare(measure, rows, frame, measure.name)
-    return rows.group_by([POSITION, *BAND]).agg(**states)
-
-
-def _merged(group: Group, cells: Table, frame: Frame, key: list[str]) -> Table:
-    """Merge cells that were joined with their question, by question and band."""
-    states: dict[str, Value] = {}
-    for measure in group.measures:
-        states |= algebra.merge(measure, cells, measure.name, frame)
-    return cells.group_by([*key, *BAND]).agg(**states)
-
-
-def _spread(group: Group, bands: Table, key: list[str]) -> Table:
-    """Merge bands into windows: a band counts in those from ``low`` on, by length, and below ``high``."""
-    lengths = _lengths(group)
-    states: dict[str, Value] = {}
-    for measure, name, window in windows(group):
-        inside = (bands.low <= lengths.index(window)) & (bands.high > lengths.index(window))
-        states |= algebra.combine(measure, bands, measure.name, name, inside)
-    return bands.group_by(key).agg(**states)
-
-
-BAND = ("low", "high")
+    return bands.spread(group, bands.prepared(group, inside), [POSITION])
 
 
 @dataclass(frozen=True)
@@ -274,15 +206,15 @@ class Cells:
         """Return the three cells of each fact."""
         return {
             "cell": tile_of(facts.event_us, self.length),
-            "known": _whole(facts.known_from, self.length),
-            "until": _whole(facts.known_until, self.length),
+            "known": bands.whole(facts.known_from, self.length),
+            "until": bands.whole(facts.known_until, self.length),
         }
 
     def of_questions(self, asked: Table, prefix: str) -> dict[str, IntegerValue]:
         """Return the borders up to which cells are settled for each question."""
-        known = _whole(asked.known_us + 1, self.length)
+        known = bands.whole(asked.known_us + 1, self.length)
         return {
-            f"{prefix}_t": _whole(asked.t_us, self.length),
+            f"{prefix}_t": bands.whole(asked.t_us, self.length),
             f"{prefix}_known": known,
             f"{prefix}_until": known + (asked.known_us + 1 > known * self.length).cast("int64"),
         }
@@ -332,21 +264,25 @@ def _by_cells(engine: Engine, group: Group, asked: Table, facts: Table) -> Table
 
 def _from_large(group: Group, asks: Table, cells: Table) -> Table:
     """Merge the large cells that are settled, once for all questions that take the same ones."""
-    hop, exact = hop_micros(group), len(_lengths(group, exact=True))
+    hop, exact = hop_micros(group), len(bands.lengths_of(group, exact=True))
     key = [ENTITY, "large_t", "large_known", "large_until", "last"]
     same = asks.select(*key).distinct()
     reach = cells.cell >= algebra.first_tile(same.large_t, group.longest, hop)
     joined = same.join(cells, [same.entity == cells.entity, reach], rname="{name}_right")
     taken = joined.filter(settled(joined, "large"))
-    outside = (taken.cell < algebra.first_tile(taken.large_t, window, hop) for window in _lengths(group, exact=False))
-    banded = taken.mutate(low=_number(outside) + exact, high=ibis.literal(len(_lengths(group)), "int64"))
+    outside = (
+        taken.cell < algebra.first_tile(taken.large_t, window, hop) for window in bands.lengths_of(group, exact=False)
+    )
+    banded = taken.mutate(
+        low=bands.number_of(outside) + exact, high=ibis.literal(len(bands.lengths_of(group)), "int64")
+    )
     frame = Frame(minute_of(banded.large_t * hop), banded["last"] - banded.cell, hop)
-    return _of_questions(asks, _spread(group, _merged(group, banded, frame, key), key), key)
+    return _of_questions(asks, bands.spread(group, bands.merged(group, banded, frame, key), key), key)
 
 
 def _from_small(engine: Engine, group: Group, asks: Table, cells: Table) -> Table:
     """Merge the small cells that are settled and in no large one that is, or that an exact window needs."""
-    hop, exact = hop_micros(group), _lengths(group, exact=True)
+    hop, exact = hop_micros(group), bands.lengths_of(group, exact=True)
     length = hop // CELLS_A_HOP
     back = micros_of(exact[-1]) // hop + 1 if exact else 0
     key = [ENTITY, "large_t", "large_known", "large_until", "small_t", "small_known", "small_until", "last"]
@@ -365,18 +301,19 @@ def _from_small(engine: Engine, group: Group, asks: Table, cells: Table) -> Tabl
     taken = joined.filter(settled(joined, "small"))
     outside = [taken.cell < taken.small_t + 1 - micros_of(window) // length for window in exact]
     outside += [
-        taken.in_cell < algebra.first_tile(taken.large_t, window, hop) for window in _lengths(group, exact=False)
+        taken.in_cell < algebra.first_tile(taken.large_t, window, hop)
+        for window in bands.lengths_of(group, exact=False)
     ]
     whole = settled(taken, "large", "in_cell", "in_known", "in_until")
-    banded = taken.mutate(low=_number(outside), high=ibis.ifelse(whole, len(exact), len(outside)).cast("int64"))
+    banded = taken.mutate(low=bands.number_of(outside), high=ibis.ifelse(whole, len(exact), len(outside)).cast("int64"))
     counted = banded.filter(banded.low < banded.high)
     frame = Frame(minute_of(counted.large_t * hop), counted["last"] - counted.in_cell, hop)
-    return _of_questions(asks, _spread(group, _merged(group, counted, frame, key), key), key)
+    return _of_questions(asks, bands.spread(group, bands.merged(group, counted, frame, key), key), key)
 
 
 def _from_facts(group: Group, asks: Table, facts: Table) -> Table:
     """Prepare the facts that no settled cell holds: around the moment itself, and at the tails of exact windows."""
-    length, exact = hop_micros(group) // CELLS_A_HOP, _lengths(group, exact=True)
+    length, exact = hop_micros(group) // CELLS_A_HOP, bands.lengths_of(group, exact=True)
     edges = {0}
     for window in exact:
         edges |= {micros_of(window) // length, -(-micros_of(window) // length)}
@@ -389,15 +326,15 @@ def _from_facts(group: Group, asks: Table, facts: Table) -> Table:
         told, [asks.entity == told.fact_entity, asks.small_known == told.until, told.known != asks.small_known, old]
     )
     joined = recent.union(came.select(recent.columns)).union(went.select(recent.columns))
-    seen = joined.filter(*_seen(joined, joined))
-    lengths = _lengths(group)
+    seen = joined.filter(*bands.seen(joined, joined))
+    lengths = bands.lengths_of(group)
     # An exact window takes the whole small cells between its own tail and the moment; a longer one all that are.
-    tail = _number(seen.cell < seen.small_t + 1 - micros_of(window) // length for window in exact)
+    tail = bands.number_of(seen.cell < seen.small_t + 1 - micros_of(window) // length for window in exact)
     banded = seen.mutate(
-        low=_number(~_inside(group, seen, window) for window in lengths),
+        low=bands.number_of(~bands.inside(group, seen, window) for window in lengths),
         high=ibis.ifelse(settled(seen, "small"), tail, len(lengths)).cast("int64"),
     )
-    return _spread(group, _prepared(group, banded.filter(banded.low < banded.high)), [POSITION])
+    return bands.spread(group, bands.prepared(group, banded.filter(banded.low < banded.high)), [POSITION])
 
 
 def _at_cells(asked: Table, cell: IntegerValue, back: Iterable[int]) -> Table:
