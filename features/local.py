@@ -1,0 +1,485 @@
+"""The local store of the stream: what it takes to say a live value now (rule V8).
+
+Last night's tiles, merged with the facts since. Facts of the longest exact window lie here one by one, older ones only
+as tiles, each a cell of one entity and one hop. Where something of such a cell is revised, withdrawn, or turns out to
+be somebody else's, the cell *thaws*: its tile goes, its facts come in its place. So a late fact, a revision and a link
+need no mechanism of their own, and every value is the same function of what is known: of the lake at the last
+published night and the log since. Nothing here has to survive a crash.
+
+Comes after the door and before ``stream.py``, which publishes what this store computes.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import ibis
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from ibis import _
+from ibis.expr.types import IntegerValue, Table
+
+from features import bands
+from features import compile as compiler
+from features.algebra import Frame, first_tile, hop_micros, hops, micros_of, minute_of, tile_of, windows
+from features.bands import POSITION
+from features.build import tiles_table
+from features.compile import ENTITY, TILE
+from features.facts import COMMON, FOREVER, KNOWN_DAY, silver_view, versions
+from features.identity import LINKS, prefixed, subject
+from features.reading import IDENTITY
+from features.spec import Group
+from infra.clock import DAY, EPOCH, Nights, day_number
+from infra.company import duration
+from infra.engine import duckdb_micros
+from infra.packed import FOREVER_US
+from infra.workspace import Workspace
+from validation.contracts import CONTRACTS
+from validation.revisions import payload
+
+ELAPSED = frozenset({"since", "age"})
+# Entities whose values are computed in one go.
+TOGETHER = 20_000
+EVENT_US, KNOWN_US, VALID_US = "event_us", "known_us", "valid_until_us"
+
+
+@dataclass(frozen=True)
+class Values:
+    """Live values of some entities of one group, with their times in microseconds.
+
+    Attributes
+    ----------
+    values
+        One column per feature; what elapses is kept as the moment of its fact and finished at read (rule V5).
+    shown
+        The same, finished at the event time.
+    event_us, known_us, valid_until_us
+        The t of the windows, the log time of the last change, and the first moment at which a value changes by itself.
+    """
+
+    group: Group
+    ids: pa.Array
+    values: pa.Table
+    shown: pa.Table
+    event_us: npt.NDArray[np.int64]
+    known_us: npt.NDArray[np.int64]
+    valid_until_us: npt.NDArray[np.int64]
+
+
+class Local:
+    """The facts and tiles from which the live groups are computed, in a DuckDB database of this process.
+
+    Parameters
+    ----------
+    ws
+        The company's workspace.
+    groups
+        Live groups.
+    night
+        The last published night: facts known by its cutoff come from the lake, later ones are taken from the log.
+    """
+
+    def __init__(self, ws: Workspace, groups: Sequence[Group], night: date) -> None:
+        self.ws, self.groups, self.night = ws, tuple(groups), night
+        self.applied_us = micros(night)
+        self.sql = ws.lake.connect()
+        self.ibis = ibis.duckdb.from_connection(self.sql)
+        self.linked = ws.lake.exists(f"silver/{LINKS}") and any(group.entity.linked for group in groups)
+        self.facts = {fact: [g for g in groups if g.fact == fact] for fact in dict.fromkeys(g.fact for g in groups)}
+        self._seed_links()
+        for fact, readers in self.facts.items():
+            self._seed_fact(fact, readers)
+        self._compiled = {group.name: self._compile(group) for group in groups}
+
+    def close(self) -> None:
+        """Give back what the store holds."""
+        self.sql.close()
+
+    def take(self, rows: Mapping[str, pa.Table]) -> int:
+        """Take accepted facts; return how many were new: neither known nor repeated among themselves (rule T3).
+
+        Parameters
+        ----------
+        rows
+            Fact = rows in the columns of silver; facts that no live group reads are left alone.
+        """
+        return sum(self._take(fact, table) for fact, table in rows.items() if fact in self.facts or self._is_link(fact))
+
+    def step(self, log_us: int) -> Iterator[Values]:
+        """Move to a log time; yield the values of everybody whom a fact, a link or a departure changed by then."""
+        self._relink()
+        for group in self.groups:
+            self._refresh(group)
+        for fact in self.facts:
+            self.sql.execute(f"DELETE FROM changed_{fact}")
+        self.applied_us = log_us
+        for group in self.groups:
+            name = group.name
+            self.sql.execute(f"INSERT INTO touched_{name} SELECT entity FROM due_{name} WHERE due_us <= {log_us}")
+            yield from self._values(group, f"SELECT DISTINCT entity FROM touched_{name}")
+            self.sql.execute(f"DELETE FROM touched_{name}")
+
+    def everybody(self) -> Iterator[Values]:
+        """Yield the values of all entities as they stand."""
+        for group in self.groups:
+            yield from self._values(group, f"SELECT entity FROM heads_{group.name} UNION FROM facts_of_{group.name}")
+
+    def next_due_us(self) -> int | None:
+        """Return when the first value changes by itself."""
+        dues = [self.sql.execute(f"SELECT min(due_us) FROM due_{group.name}").fetchall()[0][0] for group in self.groups]
+        return min((due for due in dues if due is not None), default=None)
+
+    # What is known: rows of silver and of the log.
+
+    def _is_link(self, fact: str) -> bool:
+        return fact == LINKS and self.linked
+
+    def _seed_links(self) -> None:
+        if self.linked:
+            self._known_rows(LINKS, {*COMMON, *IDENTITY}, EPOCH)
+            self.sql.execute(f"CREATE TABLE standing_links AS {self._links()}")
+
+    def _links(self) -> str:
+        return self._select(versions(self._table(f"known_{LINKS}"), duckdb_micros))
+
+    def _seed_fact(self, fact: str, readers: Sequence[Group]) -> None:
+        """Load the facts of the longest window, and divide them for each group into tiles and single facts."""
+        columns = {*COMMON, "source_id"}
+        for group in readers:
+            columns |= {group.entity.columns[fact], *group.columns}
+        longest = max(group.longest for group in readers)
+        self._known_rows(fact, columns, self.night - longest - DAY)
+        for group in readers:
+            self._seed_group(group)
+
+    def _known_rows(self, fact: str, columns: set[str], horizon: date) -> None:
+        """Make ``known_<fact>``: rows known since a day, with all that is said of the same events; and what is new."""
+        contract, names = CONTRACTS[fact], ", ".join(f'"{name}"' for name in sorted(columns))
+        told = f"{names}, coalesce(revision, -1) AS number, {payload(contract, 'silver')} AS said"
+        silver = silver_view(self.ws.lake, self.sql, fact, self.night)
+        near = f"known_day >= DATE '{max(horizon, EPOCH)}'"
+        revised = f'SELECT event_id FROM "{silver}" WHERE revises AND {near}'
+        source = f'(SELECT * FROM "{silver}" WHERE {near} OR event_id IN ({revised})) silver'
+        self.sql.execute(f"CREATE TABLE known_{fact} AS SELECT {told} FROM {source}")
+        self.sql.execute(f"CREATE TABLE changed_{fact} (event_id VARCHAR)")
+        self.sql.execute(f"CREATE TABLE fresh_{fact} AS FROM known_{fact} LIMIT 0")
+
+    def _take(self, fact: str, rows: pa.Table) -> int:
+        contract = CONTRACTS[fact]
+        columns = [name for name, *_rest in self.sql.execute(f"DESCRIBE known_{fact}").fetchall()]
+        names = ", ".join(f'"{name}"' for name in columns[:-2])
+        self.sql.register("arrived", rows.drop_columns([n for n in ("revises", KNOWN_DAY) if n in rows.column_names]))
+        self.sql.execute(
+            f"""INSERT INTO fresh_{fact} SELECT * EXCLUDE nth FROM (
+                    SELECT {names}, coalesce(revision, -1) AS number, {payload(contract, "a")} AS said,
+                        row_number() OVER (PARTITION BY event_id, number, said
+                            ORDER BY ingested_at, file, position) AS nth
+                    FROM (SELECT *, true AS revises, ingested_at::DATE AS known_day FROM arrived) a) a
+                WHERE nth = 1 AND NOT EXISTS (FROM known_{fact} k
+                    WHERE k.event_id = a.event_id AND k.number = a.number AND k.said = a.said)"""
+        )
+        self.sql.unregister("arrived")
+        self.sql.execute(f"INSERT INTO known_{fact} FROM fresh_{fact}")
+        self.sql.execute(f"INSERT INTO changed_{fact} SELECT DISTINCT event_id FROM fresh_{fact}")
+        (new,) = self.sql.execute(f"SELECT count(*) FROM fresh_{fact}").fetchall()[0]
+        self.sql.execute(f"DELETE FROM fresh_{fact}")
+        return int(new)
+
+    def _relink(self) -> None:
+        """Let new identity links speak: the facts of those whom they name, and of those linked to these, change."""
+        if not self.linked or not self._any(f"changed_{LINKS}"):
+            return
+        known, company = self._table(f"known_{LINKS}"), self.ws.company
+        spoken = known.semi_join(self._table(f"changed_{LINKS}"), "event_id")
+        named = spoken.select(entity=subject(company, spoken))
+        behind = known.semi_join(named, [known.customer == named.entity])
+        whom = named.union(behind.select(entity=subject(company, behind))).distinct()
+        self.sql.execute("DELETE FROM standing_links")
+        self.sql.execute(f"INSERT INTO standing_links {self._links()}")
+        for fact, readers in self.facts.items():
+            if any(group.entity.linked for group in readers):
+                rows = self._table(f"known_{fact}")
+                theirs = rows.mutate(entity=prefixed(company, rows.id_space, rows.source_id)).semi_join(whom, ENTITY)
+                self.sql.execute(f"INSERT INTO changed_{fact} {self._select(theirs.select('event_id').distinct())}")
+        self.sql.execute(f"DELETE FROM changed_{LINKS}")
+
+    # What stands: the facts and tiles of a group.
+
+    def _seed_group(self, group: Group) -> None:
+        name, at = group.name, self.applied_us
+        since = at - micros_of(group.longest) - micros_of(DAY)
+        rows = self._counted(group, self._table(f"known_{group.fact}"), revised=None)
+        self.sql.execute(f"CREATE TABLE cold_{name} AS {self._select(rows.filter(_.event_us > since))}")
+        cold, exact = self._table(f"cold_{name}"), bands.lengths_of(group, exact=True)
+        first_raw = (at - micros_of(max(exact, default=timedelta(0))) - 1) // hop_micros(group)
+        raw = cold.filter(cold.tile >= first_raw) if hops(group.longest) else cold
+        self.sql.execute(f"CREATE TABLE facts_{name} AS {self._select(raw)}")
+        self.sql.execute(f"CREATE TABLE heads_{name} AS {self._select(_heads(group, cold, at))}")
+        self._seed_tiles(group, first_raw)
+        self.sql.execute(f"DELETE FROM cold_{name} WHERE (event_id) IN (SELECT event_id FROM facts_{name})")
+        self.sql.execute(f"CREATE VIEW facts_of_{name} AS SELECT DISTINCT entity FROM facts_{name}")
+        self.sql.execute(f"CREATE TABLE fresh_{name} AS FROM facts_{name} LIMIT 0")
+        self.sql.execute(f"CREATE TABLE thaw_{name} (entity VARCHAR, tile BIGINT)")
+        self.sql.execute(f"CREATE TABLE touched_{name} (entity VARCHAR)")
+        self.sql.execute(f"CREATE TABLE due_{name} (entity VARCHAR, due_us BIGINT)")
+        self.sql.execute(f"CREATE TABLE asked_{name} (position BIGINT, entity VARCHAR, t_us BIGINT, {KNOWN_US} BIGINT)")
+
+    def _seed_tiles(self, group: Group, first_raw: int) -> None:
+        """Take last night's tiles, the newest version of each, as far as no single facts stand in their place."""
+        name, table = group.name, tiles_table(group)
+        files = self.ws.lake.files(table, Nights(EPOCH, self.night)) if hops(group.longest) else []
+        if not files:
+            # Without tiles every fact of the windows stands by itself.
+            self.sql.execute(
+                f"INSERT INTO facts_{name} FROM cold_{name} WHERE event_id NOT IN (SELECT event_id FROM facts_{name})"
+            )
+            self.sql.execute(f"CREATE TABLE tiles_{name} (entity VARCHAR, tile BIGINT)")
+            return
+        view = self.ws.lake.view(self.sql, table, Nights(EPOCH, self.night))
+        horizon = (day_number(self.night) - group.longest.days - 1) * micros_of(DAY) // hop_micros(group)
+        self.sql.execute(
+            f"""CREATE TABLE tiles_{name} AS SELECT * EXCLUDE (night, rows) FROM "{view}"
+                WHERE tile >= {horizon} AND tile < {first_raw}
+                QUALIFY row_number() OVER (PARTITION BY entity, tile ORDER BY night DESC) = 1 AND rows > 0"""
+        )
+
+    def _counted(self, group: Group, rows: Table, revised: bool | None) -> Table:
+        """Return rows as the group counts them: versions with their entity, tile and order."""
+        told = rows if revised is None else rows.mutate(revises=ibis.literal(revised))
+        links = self._table("standing_links") if group.entity.linked and self.linked else None
+        found = compiler.prepare(group, self.ws.company, versions(told, duckdb_micros), links)
+        kept = {"event_id", ENTITY, TILE, EVENT_US, "known_from", "known_until", "order_key", *group.columns}
+        return found.select(sorted(kept))
+
+    def _refresh(self, group: Group) -> None:
+        """Let what is newly known of events count, and note whom it touches."""
+        name, changed = group.name, f"(SELECT event_id FROM changed_{group.fact})"
+        if not self._any(f"changed_{group.fact}"):
+            return
+        rows = self._table(f"known_{group.fact}").semi_join(self._table(f"changed_{group.fact}"), "event_id")
+        self.sql.execute(f"INSERT INTO fresh_{name} {self._select(self._counted(group, rows, revised=True))}")
+        self.sql.execute(
+            f"INSERT INTO thaw_{name} SELECT DISTINCT entity, tile FROM cold_{name} WHERE event_id IN {changed}"
+        )
+        if self._any(f"thaw_{name}"):
+            cells = f"(entity, tile) IN (SELECT (entity, tile) FROM thaw_{name})"
+            self.sql.execute(f"INSERT INTO facts_{name} FROM cold_{name} WHERE {cells}")
+            self.sql.execute(f"DELETE FROM cold_{name} WHERE {cells}")
+            self.sql.execute(f"DELETE FROM tiles_{name} WHERE {cells}")
+            self.sql.execute(f"DELETE FROM thaw_{name}")
+        for table in (f"facts_{name}", f"fresh_{name}"):
+            self.sql.execute(f"INSERT INTO touched_{name} SELECT entity FROM {table} WHERE event_id IN {changed}")
+        self.sql.execute(f"DELETE FROM facts_{name} WHERE event_id IN {changed}")
+        self.sql.execute(f"INSERT INTO facts_{name} FROM fresh_{name}")
+        self.sql.execute(f"DELETE FROM fresh_{name}")
+
+    # What follows: values.
+
+    def _values(self, group: Group, entities: str) -> Iterator[Values]:
+        ids = self.sql.sql(f"SELECT entity FROM ({entities}) ORDER BY entity").to_arrow_table()[ENTITY]
+        for first in range(0, len(ids), TOGETHER):
+            yield self._value(group, ids.slice(first, TOGETHER).combine_chunks())
+
+    def _value(self, group: Group, ids: pa.Array) -> Values:
+        name, at = group.name, self.applied_us
+        asked = {POSITION: pa.array(range(len(ids)), pa.int64()), ENTITY: ids}
+        moment = pa.array([at] * len(ids), pa.int64())
+        self.sql.register("asking", pa.table(asked | {"t_us": moment, KNOWN_US: moment}))
+        self.sql.execute(f"DELETE FROM asked_{name}")
+        self.sql.execute(f"INSERT INTO asked_{name} FROM asking")
+        self.sql.unregister("asking")
+        found = self.sql.sql(self._compiled[name]).to_arrow_table().sort_by(POSITION)
+        ids = ids.take(found[POSITION].combine_chunks())
+        until = (
+            f"SELECT entity, {VALID_US} FROM found JOIN asked_{name} USING (position) WHERE {VALID_US} < {FOREVER_US}"
+        )
+        self.sql.register("found", found.select([POSITION, VALID_US]))
+        self.sql.execute(f"DELETE FROM due_{name} WHERE entity IN (SELECT entity FROM asked_{name})")
+        self.sql.execute(f"INSERT INTO due_{name} {until}")
+        self.sql.unregister("found")
+        shown = found.select([feature.name for feature in group.outputs])
+        values = shown
+        for feature, state in elapsed_states(group).items():
+            values = values.set_column(values.schema.get_field_index(feature), feature, found[state])
+        times = (found[column].to_numpy() for column in (EVENT_US, KNOWN_US, VALID_US))
+        return Values(group, ids, values, shown, *times)
+
+    def _compile(self, group: Group) -> str:
+        """Return the group's values for whoever is asked about, as SQL: compiled once, run at every step."""
+        tables = (self._table(f"{kind}_{group.name}") for kind in ("asked", "facts", "tiles", "heads"))
+        return self._select(live_values(group, *tables))
+
+    def _table(self, name: str) -> Table:
+        return self.ibis.table(name)
+
+    def _select(self, expr: Table) -> str:
+        return str(self.ibis.compile(expr))
+
+    def _any(self, table: str) -> bool:
+        return bool(self.sql.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall())
+
+
+def micros(night: date) -> int:
+    """Return the cutoff of a night in microseconds since the epoch."""
+    return (day_number(night) + 1) * micros_of(DAY) - 1
+
+
+def elapsed_states(group: Group) -> dict[str, str]:
+    """Return the features that elapse, each with the name of its state: the moment of a fact, finished at read."""
+    return {
+        group.feature_name(measure, name.rpartition("__")[2]): f"{name}__v"
+        for measure, name, _window in windows(group)
+        if measure.kind in ELAPSED
+    }
+
+
+def live_values(group: Group, asked: Table, facts: Table, tiles: Table, heads: Table) -> Table:
+    """Return the values of entities at a moment, from single facts and tiles that share none of them.
+
+    Parameters
+    ----------
+    asked
+        ``position``, ``entity``, ``t_us`` and ``known_us``.
+    facts
+        Rows of ``features.compile.prepare``.
+    tiles
+        ``entity``, ``tile`` and the states of what lies in it.
+    heads
+        Of ``_heads``: the times of what is only in tiles now.
+
+    Returns
+    -------
+    ibis.Table
+        ``position``, every feature, the states of those that elapse, ``event_us``, ``known_us``, ``valid_until_us``.
+    """
+    near = _from_facts(group, asked, facts)
+    if hops(group.longest):
+        near = near.union(_from_tiles(group, asked, tiles).select(near.columns))
+    states, moments = bands.spread(group, near, [POSITION]), _moments(group, asked, facts, tiles, heads)
+    named = [name for name in states.columns if name != POSITION]
+    whole = asked.left_join(states, POSITION, rname="{name}_right").select(POSITION, ENTITY, *named)
+    timed = whole.join(moments, POSITION, rname="{name}_right")
+    kept = [POSITION, EVENT_US, KNOWN_US, VALID_US, *elapsed_states(group).values()]
+    return compiler.finished(group, timed, timed[EVENT_US], kept).drop(group.entity.key)
+
+
+def _from_facts(group: Group, asked: Table, facts: Table) -> Table:
+    """Prepare single facts, by question and band."""
+    start = asked.t_us - micros_of(group.longest) - (hop_micros(group) if hops(group.longest) else 0)
+    joined = asked.join(
+        facts, [asked.entity == facts.entity, facts.event_us > start, *bands.seen(asked, facts)], rname="{name}_right"
+    )
+    lengths = bands.lengths_of(group)
+    banded = joined.mutate(low=bands.number_of(~bands.inside(group, joined, window) for window in lengths))
+    counted = banded.filter(banded.low < len(lengths)).mutate(high=ibis.literal(len(lengths), "int64"))
+    return bands.prepared(group, counted)
+
+
+def _from_tiles(group: Group, asked: Table, tiles: Table) -> Table:
+    """Merge tiles, by question and band: an exact window takes none of them."""
+    hop, exact, every = hop_micros(group), bands.lengths_of(group, exact=True), bands.lengths_of(group)
+    joined = asked.join(tiles, asked.entity == tiles.entity, rname="{name}_right")
+    now = bands.whole(joined.t_us, hop)
+    outside = (joined.tile < first_tile(now, window, hop) for window in bands.lengths_of(group, exact=False))
+    banded = joined.mutate(
+        low=bands.number_of(outside) + len(exact),
+        high=ibis.literal(len(every), "int64"),
+        origin=minute_of(joined.tile * hop),
+    )
+    counted = banded.filter(banded.low < banded.high)
+    frame = Frame(minute_of(bands.whole(counted.t_us, hop) * hop), tile_of(counted.t_us, hop) - counted.tile, hop)
+    return bands.merged(group, counted, frame, [POSITION])
+
+
+def _heads(group: Group, facts: Table, known_us: int) -> Table:
+    """Return for each entity when its last event was, when it was last heard of, and when something last left it."""
+    at = facts.mutate(t_us=ibis.literal(known_us, "int64"), known_us=ibis.literal(known_us, "int64"))
+    heard = ibis.greatest(at.known_from, ibis.ifelse(at.known_until < FOREVER, at.known_until, 0))
+    return at.group_by(ENTITY).agg(
+        event_us=at.event_us.max(),
+        known_us=heard.max(),
+        moved_us=_last_departure(group, at, at.event_us, at.known_from, at.known_until).max().fill_null(0),
+    )
+
+
+def _departures(group: Group, rows: Table, event_us: IntegerValue | None) -> Iterable[IntegerValue]:
+    """Yield when a fact leaves each window; without event times, as in a tile, those that move in hops."""
+    hop = hop_micros(group)
+    for window in bands.lengths_of(group):
+        if hops(window):
+            yield (rows.tile + 1 + window // timedelta(microseconds=hop)) * hop
+        elif event_us is not None:
+            yield event_us + micros_of(window)
+    # The weights of a decay move one microsecond after each border of a hop, as long as there is something to weigh.
+    if decaying := [duration(w) for m in group.measures if m.kind == "decayed" for w in m.windows]:
+        last = tile_of(rows.t_us, hop)
+        ends = rows.tile + 1 + max(decaying) // timedelta(microseconds=hop)
+        for tick in (last, last + 1):
+            yield ibis.ifelse((rows.tile < tick) & (tick < ends), tick * hop + 1, ibis.null("int64"))
+
+
+def _last_departure(
+    group: Group, rows: Table, event_us: IntegerValue | None, since: IntegerValue | None, until: IntegerValue | None
+) -> IntegerValue:
+    """Return the last departure by now of what stood at that moment."""
+    found = []
+    for moment in _departures(group, rows, event_us):
+        stood = moment <= rows.t_us
+        if since is not None and until is not None:
+            stood = stood & (since <= moment) & (moment < until)
+        found.append(ibis.ifelse(stood, moment, 0).fill_null(0))
+    return ibis.greatest(*found)
+
+
+def _next_departure(group: Group, rows: Table, event_us: IntegerValue | None) -> IntegerValue:
+    """Return the first departure after now."""
+    found = [
+        ibis.ifelse(moment > rows.t_us, moment, FOREVER_US).fill_null(FOREVER_US)
+        for moment in _departures(group, rows, event_us)
+    ]
+    return ibis.least(*found)
+
+
+def _moments(group: Group, asked: Table, facts: Table, tiles: Table, heads: Table) -> Table:
+    """Return the times of each value: the t of its windows, its last change in log time, and its next by itself.
+
+    They follow from what is known alone, not from the steps in which it became known, so that a runner that was down
+    ends with the very same rows.
+    """
+    of_facts = asked.join(facts, asked.entity == facts.entity, rname="{name}_right")
+    heard, standing = of_facts.known_from <= of_facts.known_us, of_facts.known_us < of_facts.known_until
+    ended = of_facts.known_until <= of_facts.known_us
+    left = _last_departure(group, of_facts, of_facts.event_us, of_facts.known_from, of_facts.known_until)
+    ahead = ibis.least(
+        ibis.ifelse(heard & standing, _next_departure(group, of_facts, of_facts.event_us), FOREVER_US),
+        ibis.ifelse(heard, FOREVER_US, of_facts.known_from),
+        ibis.ifelse(standing & (of_facts.known_until < FOREVER), of_facts.known_until, FOREVER_US),
+    )
+    parts = of_facts.select(
+        POSITION,
+        event=ibis.greatest(ibis.ifelse(heard, of_facts.event_us, 0), ibis.ifelse(heard, left, 0)),
+        known=ibis.greatest(
+            ibis.ifelse(heard, ibis.greatest(of_facts.known_from, left), 0),
+            ibis.ifelse(ended, of_facts.known_until, 0),
+        ),
+        until=ahead,
+    )
+    if hops(group.longest):
+        of_tiles = asked.join(tiles, asked.entity == tiles.entity, rname="{name}_right")
+        moved = _last_departure(group, of_tiles, None, None, None)
+        parts = parts.union(
+            of_tiles.select(POSITION, event=moved, known=moved, until=_next_departure(group, of_tiles, None))
+        )
+    of_heads = asked.join(heads, asked.entity == heads.entity, rname="head_{name}")
+    parts = parts.union(
+        of_heads.select(
+            POSITION,
+            event=ibis.greatest(of_heads.event_us, of_heads.moved_us),
+            known=ibis.greatest(of_heads.head_known_us, of_heads.moved_us),
+            until=ibis.literal(FOREVER_US, "int64"),
+        )
+    )
+    return parts.group_by(POSITION).agg(
+        **{EVENT_US: parts.event.max(), KNOWN_US: parts.known.max(), VALID_US: parts.until.min()}
+    )
