@@ -6,7 +6,7 @@ a *band*, and the bands are merged into windows: an aggregate over six windows c
 here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 import ibis
@@ -14,7 +14,7 @@ from ibis.expr.types import BooleanValue, IntegerValue, Table, Value
 
 from features import algebra
 from features.algebra import Frame, hop_micros, hops, micros_of, minute_of, tile_of, windows
-from features.spec import Group
+from features.spec import Group, Measure
 
 POSITION = "position"
 # A row counts in the windows from the place ``low`` on, by length, and below the place ``high``.
@@ -57,12 +57,18 @@ def seen(asked: Table, facts: Table) -> list[BooleanValue]:
     ]
 
 
-def prepared(group: Group, rows: Table) -> Table:
-    """Prepare facts that were joined with their question, by question and band."""
+def prepared(group: Group, rows: Table, measures: Sequence[Measure] | None = None) -> Table:
+    """Prepare facts that were joined with their question, by question and band.
+
+    Parameters
+    ----------
+    measures
+        The group's, where their expressions were evaluated before.
+    """
     hop = hop_micros(group)
     frame = Frame(minute_of(whole(rows.t_us, hop) * hop), tile_of(rows.t_us, hop) - rows.tile, hop)
     states: dict[str, Value] = {}
-    for measure in group.measures:
+    for measure in measures or group.measures:
         states |= algebra.prepare(measure, rows, frame, measure.name)
     return rows.group_by([POSITION, *BAND]).agg(**states)
 

@@ -5,7 +5,7 @@ values are those of ``live.py``; the facts are chosen here by the same condition
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
 from functools import cached_property
@@ -101,15 +101,7 @@ class Question:
     @cached_property
     def measured(self) -> dict[str, tuple[Measure, str]]:
         """The measured features that those asked for are made of."""
-        derived = {one.name: one for one in self.group.derived}
-        wanted, found = list(self.names), set[str]()
-        while wanted:
-            name = wanted.pop()
-            if name in derived:
-                wanted += names_in(derived[name].value)
-            else:
-                found.add(name)
-        return {name: told for name, told in self.group.measured.items() if name in found}
+        return measured_behind(self.group, self.names)
 
     @cached_property
     def starts(self) -> dict[str, int]:
@@ -195,17 +187,16 @@ class Question:
         return told | {name: row[name] for name in sorted(self.group.columns - told.keys())}
 
     def _values(self, entities: Sequence[str]) -> dict[str, dict[str, Any]]:
-        lag = self.moment.at - self.moment.known_by
-        # The lag is no part of the definition: it only says until when a fact had to be known.
-        group = replace(self.group, live_lag=f"{lag // timedelta(seconds=1)}s")
+        stamp = pa.timestamp("us", "UTC")
         spine = pa.table(
             {
-                group.entity.key: pa.array(entities, pa.string()),
-                live.TIME: pa.array([self.moment.at] * len(entities), pa.timestamp("us", "UTC")),
+                self.group.entity.key: pa.array(entities, pa.string()),
+                live.TIME: pa.array([self.moment.at] * len(entities), stamp),
+                live.KNOWN: pa.array([self.moment.known_by] * len(entities), stamp),
                 live.POSITION: pa.array(range(len(entities)), pa.int64()),
             }
         )
-        rows = live.compute(self.ws, self.engine, group, spine).to_pylist()
+        rows = live.compute(self.ws, self.engine, self.group, spine).to_pylist()
         return {entities[row[live.POSITION]]: {name: row[name] for name in self.names} for row in rows}
 
 
@@ -213,6 +204,19 @@ def silver_of(ws: Workspace, engine: Engine, group: Group, last: date) -> Table:
     """Return the silver rows of a group's fact with what the group reads and where they came from."""
     columns = {*COMMON, *PROVENANCE, group.entity.columns[group.fact], *group.columns}
     return silver_table(ws, engine, group.fact, columns, last)
+
+
+def measured_behind(group: Group, names: Iterable[str]) -> dict[str, tuple[Measure, str]]:
+    """Return the measured features that some features of a group are, or are made of."""
+    derived = {one.name: one for one in group.derived}
+    wanted, found = list(names), set[str]()
+    while wanted:
+        name = wanted.pop()
+        if name in derived:
+            wanted += names_in(derived[name].value)
+        else:
+            found.add(name)
+    return {name: told for name, told in group.measured.items() if name in found}
 
 
 def counts(measure: Measure, rows: Table) -> BooleanValue:

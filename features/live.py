@@ -16,6 +16,7 @@ Windows share their work through ``bands.py``.
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Literal
 
 import ibis
@@ -29,7 +30,7 @@ from features import compile as compiler
 from features.algebra import Frame, hop_micros, hops, micros_of, minute_of, tile_of, windows
 from features.bands import POSITION as POSITION
 from features.compile import ENTITY
-from features.facts import COMMON, DAY_MICROS, KNOWN_DAY, versions
+from features.facts import COMMON, DAY_MICROS, FOREVER, KNOWN_DAY, versions
 from features.identity import prefixed
 from features.reading import links_table, silver_table
 from features.spec import DAY, Group
@@ -41,7 +42,8 @@ from infra.settings import EngineName
 from infra.workspace import Workspace
 
 Plan = Literal["rows", "cells"]
-TIME = "event_time"
+Links = Literal["then", "now", "none"]
+TIME, KNOWN = "event_time", "known_at"
 # An hour of a day; whatever the hop, a question meets some two dozen small cells before it meets large ones.
 CELLS_A_HOP = 24
 # Cells pay when an entity's questions times its facts exceed this many times their sum.
@@ -60,11 +62,20 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Asked:
-    """The questions as a table of an engine: ``position``, ``entity``, ``t_us`` and ``known_us``, microseconds."""
+    """The questions as a table of an engine: ``position``, ``entity``, ``t_us`` and ``known_us``, microseconds.
+
+    Attributes
+    ----------
+    first, last
+        The earliest and the latest moment asked about.
+    known
+        The latest moment by which a fact may have become known.
+    """
 
     table: Table
     first: int
     last: int
+    known: int
 
 
 def historical(
@@ -76,6 +87,8 @@ def historical(
     ----------
     spine
         The entity's key (string), ``event_time`` (timestamp in microseconds, UTC) and ``position`` (int64, each once).
+        With ``known_at`` (a timestamp too) a question knows the facts of that moment, without it those of
+        ``event_time`` less the group's live lag.
     engine
         ``duckdb`` or ``spark``; by default that of the settings.
     plan
@@ -96,13 +109,22 @@ def historical(
         return compute(ws, opened, group, spine, plan)
 
 
-def compute(ws: Workspace, engine: Engine, group: Group, spine: pa.Table, plan: Plan | None = None) -> pa.Table:
-    """Return what ``historical`` does, on an engine that is open."""
+def compute(
+    ws: Workspace, engine: Engine, group: Group, spine: pa.Table, plan: Plan | None = None, links: Links = "then"
+) -> pa.Table:
+    """Return what ``historical`` does, on an engine that is open.
+
+    Parameters
+    ----------
+    links
+        Whose facts they are: by the identity links as known ``then``. By those known ``now``, or by ``none``, is never
+        what should be served, but tells a fault of identity from others.
+    """
     schema = pa.schema([(POSITION, pa.int64()), *((f.name, compiler.ARROW[f.dtype]) for f in group.outputs)])
     if not len(spine):
         return schema.empty_table()
     asked = _asked(engine, group, spine)
-    facts = _facts(ws, engine, group, asked)
+    facts = _facts(ws, engine, group, asked, links)
     chosen, dense = _choose(ws, engine, group, asked, plan)
     states = [] if chosen.rows == 0 else [_by_rows(group, *_share(asked.table, facts, dense, keep=False))]
     if chosen.cells:
@@ -120,22 +142,26 @@ def _asked(engine: Engine, group: Group, spine: pa.Table) -> Asked:
         if column not in spine.column_names:
             raise Rejected("spine", f"the columns {group.entity.key}, {TIME}, {POSITION}", f"none named {column}")
     t_us = pc.cast(spine[TIME].cast(pa.timestamp("us", "UTC")), pa.int64())
-    lag = micros_of(duration(group.live_lag))
+    if KNOWN in spine.column_names:
+        known_us = pc.cast(spine[KNOWN].cast(pa.timestamp("us", "UTC")), pa.int64())
+    else:
+        known_us = pc.subtract(t_us, micros_of(duration(group.live_lag)))
     rows = pa.table(
         {
             POSITION: spine[POSITION].cast(pa.int64()),
             ENTITY: spine[group.entity.key].cast(pa.string()),
             "t_us": t_us,
-            "known_us": pc.subtract(t_us, lag),
+            "known_us": known_us,
         }
     )
-    return Asked(engine.memtable("asked", rows), pc.min(t_us).as_py(), pc.max(t_us).as_py())
+    table = engine.memtable("asked", rows)
+    return Asked(table, pc.min(t_us).as_py(), pc.max(t_us).as_py(), pc.max(known_us).as_py())
 
 
-def _facts(ws: Workspace, engine: Engine, group: Group, asked: Asked) -> Table:
+def _facts(ws: Workspace, engine: Engine, group: Group, asked: Asked, whose: Links) -> Table:
     """Return the group's facts as far as any question can see them, prepared."""
     columns = {*COMMON, "source_id", group.entity.columns[group.fact], *group.columns}
-    last = EPOCH + (asked.last // DAY_MICROS) * DAY
+    last = EPOCH + (asked.known // DAY_MICROS) * DAY
     silver = silver_table(ws, engine, group.fact, columns, last)
     # No fact is known before it happened, so what was known long ago is out of every window, unless it was revised.
     since = asked.first - micros_of(group.longest) - DAY_MICROS
@@ -143,8 +169,12 @@ def _facts(ws: Workspace, engine: Engine, group: Group, asked: Asked) -> Table:
     near, far = silver.filter(_[KNOWN_DAY] >= horizon), silver.filter(_[KNOWN_DAY] < horizon)
     if (ws.lake.oldest(f"silver/{group.fact}") or horizon) < horizon:
         near = near.union(far.semi_join(near.filter(_.revises).select("event_id").distinct(), "event_id"))
-    links = links_table(ws, engine, group, last)
-    known = engine.materialise("known_links", versions(links, engine.micros)) if links is not None else None
+    links = links_table(ws, engine, group, last if whose == "then" else date.max) if whose != "none" else None
+    known = None
+    if links is not None:
+        said = versions(links, engine.micros)
+        standing = said.filter(_.known_until == FOREVER).mutate(known_from=ibis.literal(0, "int64"))
+        known = engine.materialise("known_links", said if whose == "then" else standing)
     rows = compiler.prepare(group, ws.company, versions(near, engine.micros), known, cutter(engine))
     return rows.filter(_.event_us > since, _.event_us <= asked.last)
 
@@ -154,7 +184,7 @@ def _choose(ws: Workspace, engine: Engine, group: Group, asked: Asked, plan: Pla
 
     Facts are counted as they stand in silver, whatever their revisions and links: it is a choice of speed alone.
     """
-    last = EPOCH + (asked.last // DAY_MICROS) * DAY
+    last = EPOCH + (asked.known // DAY_MICROS) * DAY
     key = group.entity.columns[group.fact]
     silver = silver_table(ws, engine, group.fact, {"id_space", key, KNOWN_DAY}, last)
     local = silver.group_by("id_space", key).agg(facts=_.count())

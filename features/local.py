@@ -10,7 +10,7 @@ Comes after the door and before ``stream.py``, which publishes what this store c
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import ibis
@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from ibis import _
-from ibis.expr.types import IntegerValue, Table
+from ibis.expr.types import IntegerValue, Table, Value
 
-from features import bands
+from features import algebra, bands
 from features import compile as compiler
 from features.algebra import Frame, first_tile, hop_micros, hops, micros_of, minute_of, tile_of, windows
 from features.bands import POSITION
@@ -29,7 +29,7 @@ from features.compile import ENTITY, TILE
 from features.facts import COMMON, FOREVER, KNOWN_DAY, silver_view, versions
 from features.identity import LINKS, prefixed, subject
 from features.reading import IDENTITY
-from features.spec import Group
+from features.spec import Col, Group, Measure, col
 from infra.clock import DAY, EPOCH, Nights, day_number
 from infra.company import duration
 from infra.engine import duckdb_micros
@@ -38,6 +38,7 @@ from infra.workspace import Workspace
 from validation.contracts import CONTRACTS
 from validation.revisions import payload
 
+KEPT = ("event_id", ENTITY, TILE, "event_us", "known_from", "known_until", "order_key")
 ELAPSED = frozenset({"since", "age"})
 # Entities whose values are computed in one go.
 TOGETHER = 20_000
@@ -90,7 +91,13 @@ class Local:
         self._seed_links()
         for fact, readers in self.facts.items():
             self._seed_fact(fact, readers)
-        self._compiled = {group.name: self._compile(group) for group in groups}
+        # Everything that is run at every step, as SQL: each group compiles once.
+        for group in groups:
+            self.sql.execute(f"PREPARE values_of_{group.name} AS {self._compile(group)}")
+            self.sql.execute(f"PREPARE refresh_{group.name} AS INSERT INTO fresh_{group.name} {self._fresh(group)}")
+        if self.linked:
+            self._whom = self._select(self._relinked())
+            self._theirs = {fact: self._select(self._told_of(fact)) for fact in self.facts}
 
     def close(self) -> None:
         """Give back what the store holds."""
@@ -138,10 +145,9 @@ class Local:
     def _seed_links(self) -> None:
         if self.linked:
             self._known_rows(LINKS, {*COMMON, *IDENTITY}, EPOCH)
-            self.sql.execute(f"CREATE TABLE standing_links AS {self._links()}")
-
-    def _links(self) -> str:
-        return self._select(versions(self._table(f"known_{LINKS}"), duckdb_micros))
+            self._standing = self._select(versions(self._table(f"known_{LINKS}"), duckdb_micros))
+            self.sql.execute(f"CREATE TABLE standing_links AS {self._standing}")
+            self.sql.execute("CREATE TABLE relinked (entity VARCHAR)")
 
     def _seed_fact(self, fact: str, readers: Sequence[Group]) -> None:
         """Load the facts of the longest window, and divide them for each group into tiles and single facts."""
@@ -190,19 +196,28 @@ class Local:
         """Let new identity links speak: the facts of those whom they name, and of those linked to these, change."""
         if not self.linked or not self._any(f"changed_{LINKS}"):
             return
+        self.sql.execute("DELETE FROM standing_links")
+        self.sql.execute(f"INSERT INTO standing_links {self._standing}")
+        self.sql.execute(f"INSERT INTO relinked {self._whom}")
+        for fact, readers in self.facts.items():
+            if any(group.entity.linked for group in readers):
+                self.sql.execute(f"INSERT INTO changed_{fact} {self._theirs[fact]}")
+        self.sql.execute("DELETE FROM relinked")
+        self.sql.execute(f"DELETE FROM changed_{LINKS}")
+
+    def _relinked(self) -> Table:
+        """Return whom new links name, and who is linked to these."""
         known, company = self._table(f"known_{LINKS}"), self.ws.company
         spoken = known.semi_join(self._table(f"changed_{LINKS}"), "event_id")
         named = spoken.select(entity=subject(company, spoken))
         behind = known.semi_join(named, [known.customer == named.entity])
-        whom = named.union(behind.select(entity=subject(company, behind))).distinct()
-        self.sql.execute("DELETE FROM standing_links")
-        self.sql.execute(f"INSERT INTO standing_links {self._links()}")
-        for fact, readers in self.facts.items():
-            if any(group.entity.linked for group in readers):
-                rows = self._table(f"known_{fact}")
-                theirs = rows.mutate(entity=prefixed(company, rows.id_space, rows.source_id)).semi_join(whom, ENTITY)
-                self.sql.execute(f"INSERT INTO changed_{fact} {self._select(theirs.select('event_id').distinct())}")
-        self.sql.execute(f"DELETE FROM changed_{LINKS}")
+        return named.union(behind.select(entity=subject(company, behind))).distinct()
+
+    def _told_of(self, fact: str) -> Table:
+        """Return the events of a fact that are told of those."""
+        rows = self._table(f"known_{fact}")
+        theirs = rows.mutate(entity=prefixed(self.ws.company, rows.id_space, rows.source_id))
+        return theirs.semi_join(self._table("relinked"), ENTITY).select("event_id").distinct()
 
     # What stands: the facts and tiles of a group.
 
@@ -244,21 +259,24 @@ class Local:
                 QUALIFY row_number() OVER (PARTITION BY entity, tile ORDER BY night DESC) = 1 AND rows > 0"""
         )
 
+    def _fresh(self, group: Group) -> str:
+        """Return SQL of the group's rows of the events of which something new is known."""
+        rows = self._table(f"known_{group.fact}").semi_join(self._table(f"changed_{group.fact}"), "event_id")
+        return self._select(self._counted(group, rows, revised=True))
+
     def _counted(self, group: Group, rows: Table, revised: bool | None) -> Table:
         """Return rows as the group counts them: versions with their entity, tile and order."""
         told = rows if revised is None else rows.mutate(revises=ibis.literal(revised))
         links = self._table("standing_links") if group.entity.linked and self.linked else None
         found = compiler.prepare(group, self.ws.company, versions(told, duckdb_micros), links)
-        kept = {"event_id", ENTITY, TILE, EVENT_US, "known_from", "known_until", "order_key", *group.columns}
-        return found.select(sorted(kept))
+        return found.select(*KEPT, **evaluated(group, found))
 
     def _refresh(self, group: Group) -> None:
         """Let what is newly known of events count, and note whom it touches."""
         name, changed = group.name, f"(SELECT event_id FROM changed_{group.fact})"
         if not self._any(f"changed_{group.fact}"):
             return
-        rows = self._table(f"known_{group.fact}").semi_join(self._table(f"changed_{group.fact}"), "event_id")
-        self.sql.execute(f"INSERT INTO fresh_{name} {self._select(self._counted(group, rows, revised=True))}")
+        self.sql.execute(f"EXECUTE refresh_{name}")
         self.sql.execute(
             f"INSERT INTO thaw_{name} SELECT DISTINCT entity, tile FROM cold_{name} WHERE event_id IN {changed}"
         )
@@ -277,7 +295,7 @@ class Local:
     # What follows: values.
 
     def _values(self, group: Group, entities: str) -> Iterator[Values]:
-        ids = self.sql.sql(f"SELECT entity FROM ({entities}) ORDER BY entity").to_arrow_table()[ENTITY]
+        ids = self._arrow(f"SELECT entity FROM ({entities}) ORDER BY entity")[ENTITY]
         for first in range(0, len(ids), TOGETHER):
             yield self._value(group, ids.slice(first, TOGETHER).combine_chunks())
 
@@ -289,7 +307,7 @@ class Local:
         self.sql.execute(f"DELETE FROM asked_{name}")
         self.sql.execute(f"INSERT INTO asked_{name} FROM asking")
         self.sql.unregister("asking")
-        found = self.sql.sql(self._compiled[name]).to_arrow_table().sort_by(POSITION)
+        found = self._arrow(f"EXECUTE values_of_{name}").sort_by(POSITION)
         ids = ids.take(found[POSITION].combine_chunks())
         until = (
             f"SELECT entity, {VALID_US} FROM found JOIN asked_{name} USING (position) WHERE {VALID_US} < {FOREVER_US}"
@@ -316,6 +334,10 @@ class Local:
     def _select(self, expr: Table) -> str:
         return str(self.ibis.compile(expr))
 
+    def _arrow(self, statement: str) -> pa.Table:
+        # ``execute`` and not ``sql``, which would plan the statement twice.
+        return self.sql.execute(statement).to_arrow_table()
+
     def _any(self, table: str) -> bool:
         return bool(self.sql.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall())
 
@@ -323,6 +345,29 @@ class Local:
 def micros(night: date) -> int:
     """Return the cutoff of a night in microseconds since the epoch."""
     return (day_number(night) + 1) * micros_of(DAY) - 1
+
+
+def evaluated(group: Group, rows: Table) -> dict[str, Value]:
+    """Return what the measures of a group take from a fact: evaluated once, when the fact comes."""
+    found: dict[str, Value] = {}
+    for measure, plain in zip(group.measures, plain_measures(group), strict=True):
+        if isinstance(plain.of, Col):
+            found[plain.of.name] = algebra.operand(rows, measure.of)
+        if isinstance(plain.where, Col):
+            found[plain.where.name] = algebra.condition(rows, measure.where)
+    return found
+
+
+def plain_measures(group: Group) -> list[Measure]:
+    """Return the measures of a group over the columns of ``evaluated``."""
+    return [
+        replace(
+            measure,
+            of=None if measure.of is None else col(f"of__{measure.name}"),
+            where=None if measure.where is None else col(f"where__{measure.name}"),
+        )
+        for measure in group.measures
+    ]
 
 
 def elapsed_states(group: Group) -> dict[str, str]:
@@ -373,7 +418,7 @@ def _from_facts(group: Group, asked: Table, facts: Table) -> Table:
     lengths = bands.lengths_of(group)
     banded = joined.mutate(low=bands.number_of(~bands.inside(group, joined, window) for window in lengths))
     counted = banded.filter(banded.low < len(lengths)).mutate(high=ibis.literal(len(lengths), "int64"))
-    return bands.prepared(group, counted)
+    return bands.prepared(group, counted, plain_measures(group))
 
 
 def _from_tiles(group: Group, asked: Table, tiles: Table) -> Table:
@@ -441,36 +486,44 @@ def _next_departure(group: Group, rows: Table, event_us: IntegerValue | None) ->
     return ibis.least(*found)
 
 
+def _ends(facts: Table) -> IntegerValue:
+    """Return when a fact will cease to stand, where that is known ahead."""
+    return ibis.ifelse(facts.known_until < FOREVER, facts.known_until, FOREVER_US)
+
+
 def _moments(group: Group, asked: Table, facts: Table, tiles: Table, heads: Table) -> Table:
     """Return the times of each value: the t of its windows, its last change in log time, and its next by itself.
 
     They follow from what is known alone, not from the steps in which it became known, so that a runner that was down
     ends with the very same rows.
     """
-    of_facts = asked.join(facts, asked.entity == facts.entity, rname="{name}_right")
-    heard, standing = of_facts.known_from <= of_facts.known_us, of_facts.known_us < of_facts.known_until
-    ended = of_facts.known_until <= of_facts.known_us
-    left = _last_departure(group, of_facts, of_facts.event_us, of_facts.known_from, of_facts.known_until)
-    ahead = ibis.least(
-        ibis.ifelse(heard & standing, _next_departure(group, of_facts, of_facts.event_us), FOREVER_US),
-        ibis.ifelse(heard, FOREVER_US, of_facts.known_from),
-        ibis.ifelse(standing & (of_facts.known_until < FOREVER), of_facts.known_until, FOREVER_US),
+    joined = asked.join(facts, asked.entity == facts.entity, rname="{name}_right")
+    of_facts = joined.mutate(
+        heard=joined.known_from <= joined.known_us,
+        standing=joined.known_us < joined.known_until,
+        left=_last_departure(group, joined, joined.event_us, joined.known_from, joined.known_until),
+        next=_next_departure(group, joined, joined.event_us),
     )
     parts = of_facts.select(
         POSITION,
-        event=ibis.greatest(ibis.ifelse(heard, of_facts.event_us, 0), ibis.ifelse(heard, left, 0)),
-        known=ibis.greatest(
-            ibis.ifelse(heard, ibis.greatest(of_facts.known_from, left), 0),
-            ibis.ifelse(ended, of_facts.known_until, 0),
+        event=ibis.ifelse(of_facts.heard, ibis.greatest(of_facts.event_us, of_facts.left), 0),
+        known=ibis.ifelse(
+            of_facts.heard,
+            ibis.greatest(of_facts.known_from, of_facts.left, ibis.ifelse(of_facts.standing, 0, of_facts.known_until)),
+            0,
         ),
-        until=ahead,
+        until=ibis.ifelse(
+            of_facts.heard,
+            ibis.ifelse(of_facts.standing, ibis.least(of_facts.next, _ends(of_facts)), FOREVER_US),
+            of_facts.known_from,
+        ),
     )
     if hops(group.longest):
-        of_tiles = asked.join(tiles, asked.entity == tiles.entity, rname="{name}_right")
-        moved = _last_departure(group, of_tiles, None, None, None)
-        parts = parts.union(
-            of_tiles.select(POSITION, event=moved, known=moved, until=_next_departure(group, of_tiles, None))
+        near = asked.join(tiles, asked.entity == tiles.entity, rname="{name}_right")
+        of_tiles = near.mutate(
+            left=_last_departure(group, near, None, None, None), next=_next_departure(group, near, None)
         )
+        parts = parts.union(of_tiles.select(POSITION, event="left", known="left", until="next"))
     of_heads = asked.join(heads, asked.entity == heads.entity, rname="head_{name}")
     parts = parts.union(
         of_heads.select(
