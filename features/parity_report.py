@@ -3,17 +3,15 @@
 Comes after ``parity.py``; the DAG of parity and ``rapport parity`` call it.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.causes import CAUSES
-from features.facts import DAY_MICROS
-from features.parity import DAYS, EQUAL, LATE, NOT_EXAMINED, Difference, Parity, Tally, judge
+from features.parity import DAYS, LATE, NOT_EXAMINED, Difference, Parity, Tally, judge
 from features.store.published import write_json
-from infra.clock import start_of
+from infra.clock import EPOCH, start_of
 from infra.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -21,8 +19,8 @@ if TYPE_CHECKING:
 
 # Differences of each cause that are written out, the rest is only counted.
 EXAMPLES = 20
-SHADES = {EQUAL: "#c9d6e3", LATE: "#1f4e79"}
-FAULTS = ("#b5322d", "#d9822b", "#e0b83c", "#7a4fa3", "#2f8f7f", "#5f5f5f", "#000000")
+FAULTS = ("#7a4fa3", "#e0b83c", "#d9822b", "#2f8f7f", "#c2609a", "#b5322d", "#5f5f5f")
+SHADES = {LATE: "#9db8d3", **dict(zip((*CAUSES, NOT_EXAMINED), FAULTS, strict=True))}
 
 
 def measure(ws: Workspace, night: date, days: int = DAYS) -> dict[str, Any]:
@@ -113,5 +111,47 @@ def _example(one: Difference) -> dict[str, Any]:
 
 
 def _moment(micros: int) -> str:
-    days, rest = divmod(micros, DAY_MICROS)
-    return f"{date.fromordinal(date(1970, 1, 1).toordinal() + days)}T{_clock(rest)}Z"
+    return (start_of(EPOCH) + timedelta(microseconds=micros)).isoformat(timespec="microseconds")
+
+
+def draw(parity: Parity, path: Path) -> None:
+    """Draw which share of the values was another one: by view, and by day of serving."""
+    from matplotlib.figure import Figure
+
+    views = _by_view(parity)
+    figure = Figure(figsize=(10, 1.8 + 0.32 * max(len(views), 4)), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    whole = parity.whole
+    wrong, judged = whole.mismatches.total(), f"{whole.sampled:,} values of {parity.judged:,} answers"
+    figure.suptitle(f"Parity by night {parity.night}: {wrong:,} mismatches, {whole.late:,} late, {judged}", fontsize=11)
+    shown = [LATE, *(cause for cause in (*CAUSES, NOT_EXAMINED) if whole.mismatches[cause])]
+    _bars(left, views, shown, "by view")
+    left.invert_yaxis()
+    _bars(right, {f"{day:%d %b}": tally for day, tally in sorted(parity.days.items())}, shown, "by day of serving")
+    right.invert_yaxis()
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def _by_view(parity: Parity) -> dict[str, Tally]:
+    views: dict[str, Tally] = {}
+    for (view, _feature), tally in sorted(parity.tallies.items()):
+        views.setdefault(view, Tally()).add(tally)
+    return views
+
+
+def _bars(axes: "Axes", tallies: Mapping[str, Tally], shown: Sequence[str], title: str) -> None:
+    """Draw a bar for each tally: what of its values is late, and what is wrong for which cause."""
+    names = [f"{name} ({tally.sampled:,})" for name, tally in tallies.items()]
+    before = [0.0] * len(names)
+    for cause in shown:
+        counted = [tally.late if cause == LATE else tally.mismatches[cause] for tally in tallies.values()]
+        shares = [100 * count / tally.sampled for count, tally in zip(counted, tallies.values(), strict=True)]
+        axes.barh(names, shares, left=before, color=SHADES[cause], label=cause, height=0.65)
+        before = [one + other for one, other in zip(before, shares, strict=True)]
+    axes.set_xlim(0, max([*before, 0.5]) * 1.08)
+    axes.set_title(title, fontsize=9)
+    axes.set_xlabel("% of values", fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -142,6 +142,10 @@ class RapportRetrievalJob(RetrievalJob):
         Gives the rows.
     statement
         Gives a query for the same rows; it may write what the query reads into a folder.
+    sources
+        What a job reads that is one query over stored rows.
+    spool
+        Writes the rows to a Parquet file, in row groups of so many, without ever holding them all.
     """
 
     def __init__(
@@ -153,8 +157,11 @@ class RapportRetrievalJob(RetrievalJob):
         full_feature_names: bool = False,
         on_demand: Sequence[OnDemandFeatureView] = (),
         metadata: RetrievalMetadata | None = None,
+        sources: Sequence[DataSource] = (),
+        spool: Callable[[Path, int], None] | None = None,
     ) -> None:
         self._config, self._compute, self._statement = config, compute, statement
+        self._sources, self.spool = sources, spool
         self._full_feature_names, self._on_demand, self._metadata = full_feature_names, list(on_demand), metadata
 
     @property
@@ -182,6 +189,16 @@ class RapportRetrievalJob(RetrievalJob):
     def to_sql(self) -> str:
         """Return a query that gives the rows in any DuckDB session in UTC; what it needs was put on disk."""
         return self._statement(self._staged())
+
+    def state(self) -> list[str]:
+        """Return what the files of its sources are like: a job of the same state gives the same rows."""
+        settings = self._config.offline_store
+        found = []
+        for source in self._sources:
+            for file in files.files_of(source, self._config.repo_path, _path(settings.lake)):
+                told = Path(file).stat()
+                found.append(f"{file} {told.st_size} {told.st_mtime_ns}")
+        return found
 
     def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
         """Write the rows to a Parquet file, or a folder of them."""
@@ -504,7 +521,12 @@ def _pulled(
         with settings.connect() as con:
             return ask(con)
 
-    return RapportRetrievalJob(config, compute, statement)
+    def spool(path: Path, rows: int) -> None:
+        with settings.connect() as con:
+            form = f"FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE {rows}"
+            con.execute(f"COPY ({ask(con)}) TO {text(str(path))} ({form})")
+
+    return RapportRetrievalJob(config, compute, statement, sources=[source], spool=spool)
 
 
 def _time_of(schema: pa.Schema) -> str:

@@ -1,7 +1,7 @@
 """The company's Feast repository, configured and applied from code.
 
 Before it the catalogue and the gold tables, after it the two ways out of Feast: ``history`` for training sets,
-``publish`` for the online store. The offline store is ours, named by its import path; the online store is Feast's own.
+``publish`` for the online store. Both stores and the materialisation are ours, named by their import paths.
 """
 
 import hashlib
@@ -14,7 +14,6 @@ from typing import Any
 
 import feast
 from feast import FeatureStore, RepoConfig
-from feast.repo_config import MaterializationConfig
 
 from features.catalogue import groups_of
 from features.spec import Group
@@ -25,12 +24,15 @@ from infra.locks import alone
 from infra.online import OnlineStore
 from infra.workspace import Workspace
 
-ROWS_A_WRITE = 1000
+# Where materialisation keeps what a killed run goes on with.
+UNFINISHED = ".publish"
 # Of the settings, what a live view needs to be computed.
 SHARED = {"company", "home", "public_data", "engine", "threads", "memory"}
 
 
-def open_store(ws: Workspace, online: OnlineStore | None = None, known_by: date | None = None) -> FeatureStore:
+def open_store(
+    ws: Workspace, online: OnlineStore | None = None, known_by: date | None = None, *, replace: bool = False
+) -> FeatureStore:
     """Return the company's feature store.
 
     Parameters
@@ -39,19 +41,31 @@ def open_store(ws: Workspace, online: OnlineStore | None = None, known_by: date 
         Where the online values go; a store opened without it only reads history.
     known_by
         The night after which nothing is seen.
+    replace
+        Whether rows that are materialised take the place of those of the very same times.
     """
-    address = {"connection_string": online.feast_connection_string} if online else {}
     config = RepoConfig(
         project=ws.company.name,
         provider="local",
         registry={"registry_type": "sql", "path": ws.metadata_url("feast")},
         offline_store=offline_store(ws, known_by),
-        online_store={"type": "redis", **address},
+        online_store=online_config(online),
+        batch_engine={
+            "type": "features.store.engine.RapportEngine",
+            "replace": replace,
+            "folder": str(ws.folder("feast") / UNFINISHED),
+        },
         entity_key_serialization_version=3,
-        materialization=MaterializationConfig(online_write_batch_size=ROWS_A_WRITE),
     )
     config.repo_path = ws.folder("feast")
     return FeatureStore(config=config)
+
+
+def online_config(online: OnlineStore | None) -> dict[str, Any]:
+    """Return the settings of the online store."""
+    address = {"connection_string": online.feast_connection_string} if online else {}
+    kind = {"redis_type": "redis_cluster"} if online and online.cluster else {}
+    return {"type": "features.store.online.RapportOnlineStore", **address, **kind}
 
 
 def offline_store(ws: Workspace, known_by: date | None = None) -> dict[str, Any]:
