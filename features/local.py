@@ -226,13 +226,10 @@ class Local:
         since = at - micros_of(group.longest) - micros_of(DAY)
         rows = self._counted(group, self._table(f"known_{group.fact}"), revised=None)
         self.sql.execute(f"CREATE TABLE cold_{name} AS {self._select(rows.filter(_.event_us > since))}")
-        cold, exact = self._table(f"cold_{name}"), bands.lengths_of(group, exact=True)
-        first_raw = (at - micros_of(max(exact, default=timedelta(0))) - 1) // hop_micros(group)
-        raw = cold.filter(cold.tile >= first_raw) if hops(group.longest) else cold
-        self.sql.execute(f"CREATE TABLE facts_{name} AS {self._select(raw)}")
+        cold, border = self._table(f"cold_{name}"), self._seed_tiles(group)
+        self.sql.execute(f"CREATE TABLE facts_{name} AS {self._select(cold.filter(cold.tile >= border))}")
         self.sql.execute(f"CREATE TABLE heads_{name} AS {self._select(_heads(group, cold, at))}")
-        self._seed_tiles(group, first_raw)
-        self.sql.execute(f"DELETE FROM cold_{name} WHERE (event_id) IN (SELECT event_id FROM facts_{name})")
+        self.sql.execute(f"DELETE FROM cold_{name} WHERE tile >= {border}")
         self.sql.execute(f"CREATE VIEW facts_of_{name} AS SELECT DISTINCT entity FROM facts_{name}")
         self.sql.execute(f"CREATE TABLE fresh_{name} AS FROM facts_{name} LIMIT 0")
         self.sql.execute(f"CREATE TABLE thaw_{name} (entity VARCHAR, tile BIGINT)")
@@ -240,24 +237,23 @@ class Local:
         self.sql.execute(f"CREATE TABLE due_{name} (entity VARCHAR, due_us BIGINT)")
         self.sql.execute(f"CREATE TABLE asked_{name} (position BIGINT, entity VARCHAR, t_us BIGINT, {KNOWN_US} BIGINT)")
 
-    def _seed_tiles(self, group: Group, first_raw: int) -> None:
-        """Take last night's tiles, the newest version of each, as far as no single facts stand in their place."""
-        name, table = group.name, tiles_table(group)
+    def _seed_tiles(self, group: Group) -> int:
+        """Take last night's tiles, the newest version of each; return the first hop whose facts stand one by one."""
+        table = tiles_table(group)
+        hop, exact = hop_micros(group), bands.lengths_of(group, exact=True)
+        horizon = (day_number(self.night) - group.longest.days - 1) * micros_of(DAY) // hop
+        border = (self.applied_us - micros_of(max(exact, default=timedelta(0))) - 1) // hop
         files = self.ws.lake.files(table, Nights(EPOCH, self.night)) if hops(group.longest) else []
         if not files:
-            # Without tiles every fact of the windows stands by itself.
-            self.sql.execute(
-                f"INSERT INTO facts_{name} FROM cold_{name} WHERE event_id NOT IN (SELECT event_id FROM facts_{name})"
-            )
-            self.sql.execute(f"CREATE TABLE tiles_{name} (entity VARCHAR, tile BIGINT)")
-            return
-        view = self.ws.lake.view(self.sql, table, Nights(EPOCH, self.night))
-        horizon = (day_number(self.night) - group.longest.days - 1) * micros_of(DAY) // hop_micros(group)
+            border = horizon
+            self.sql.register("none", self.ws.lake.schema(table).empty_table())
+        tiles = f'"{self.ws.lake.view(self.sql, table, Nights(EPOCH, self.night))}"' if files else "none"
         self.sql.execute(
-            f"""CREATE TABLE tiles_{name} AS SELECT * EXCLUDE (night, rows) FROM "{view}"
-                WHERE tile >= {horizon} AND tile < {first_raw}
+            f"""CREATE TABLE tiles_{group.name} AS SELECT * EXCLUDE (night, rows) FROM {tiles}
+                WHERE tile >= {horizon} AND tile < {border}
                 QUALIFY row_number() OVER (PARTITION BY entity, tile ORDER BY night DESC) = 1 AND rows > 0"""
         )
+        return border
 
     def _fresh(self, group: Group) -> str:
         """Return SQL of the group's rows of the events of which something new is known."""
@@ -325,8 +321,10 @@ class Local:
 
     def _compile(self, group: Group) -> str:
         """Return the group's values for whoever is asked about, as SQL: compiled once, run at every step."""
-        tables = (self._table(f"{kind}_{group.name}") for kind in ("asked", "facts", "tiles", "heads"))
-        return self._select(live_values(group, *tables))
+        asked, facts, tiles, heads = (
+            self._table(f"{kind}_{group.name}") for kind in ("asked", "facts", "tiles", "heads")
+        )
+        return self._select(live_values(group, asked, facts, tiles, heads, micros(self.night)))
 
     def _table(self, name: str) -> Table:
         return self.ibis.table(name)
@@ -379,7 +377,7 @@ def elapsed_states(group: Group) -> dict[str, str]:
     }
 
 
-def live_values(group: Group, asked: Table, facts: Table, tiles: Table, heads: Table) -> Table:
+def live_values(group: Group, asked: Table, facts: Table, tiles: Table, heads: Table, begun_us: int) -> Table:
     """Return the values of entities at a moment, from single facts and tiles that share none of them.
 
     Parameters
@@ -392,6 +390,8 @@ def live_values(group: Group, asked: Table, facts: Table, tiles: Table, heads: T
         ``entity``, ``tile`` and the states of what lies in it.
     heads
         Of ``_heads``: the times of what is only in tiles now.
+    begun_us
+        The moment up to which the heads tell what left.
 
     Returns
     -------
@@ -401,7 +401,7 @@ def live_values(group: Group, asked: Table, facts: Table, tiles: Table, heads: T
     near = _from_facts(group, asked, facts)
     if hops(group.longest):
         near = near.union(_from_tiles(group, asked, tiles).select(near.columns))
-    states, moments = bands.spread(group, near, [POSITION]), _moments(group, asked, facts, tiles, heads)
+    states, moments = bands.spread(group, near, [POSITION]), _moments(group, asked, facts, tiles, heads, begun_us)
     named = [name for name in states.columns if name != POSITION]
     whole = asked.left_join(states, POSITION, rname="{name}_right").select(POSITION, ENTITY, *named)
     timed = whole.join(moments, POSITION, rname="{name}_right")
@@ -465,14 +465,13 @@ def _departures(group: Group, rows: Table, event_us: IntegerValue | None) -> Ite
 
 
 def _last_departure(
-    group: Group, rows: Table, event_us: IntegerValue | None, since: IntegerValue | None, until: IntegerValue | None
+    group: Group, rows: Table, event_us: IntegerValue | None, since: IntegerValue, until: IntegerValue | None
 ) -> IntegerValue:
-    """Return the last departure by now of what stood at that moment."""
+    """Return the last departure by now of what stood at that moment; 0 for none."""
     found = []
     for moment in _departures(group, rows, event_us):
-        stood = moment <= rows.t_us
-        if since is not None and until is not None:
-            stood = stood & (since <= moment) & (moment < until)
+        stood = (since <= moment) & (moment <= rows.t_us)
+        stood = stood if until is None else stood & (moment < until)
         found.append(ibis.ifelse(stood, moment, 0).fill_null(0))
     return ibis.greatest(*found)
 
@@ -491,7 +490,7 @@ def _ends(facts: Table) -> IntegerValue:
     return ibis.ifelse(facts.known_until < FOREVER, facts.known_until, FOREVER_US)
 
 
-def _moments(group: Group, asked: Table, facts: Table, tiles: Table, heads: Table) -> Table:
+def _moments(group: Group, asked: Table, facts: Table, tiles: Table, heads: Table, begun_us: int) -> Table:
     """Return the times of each value: the t of its windows, its last change in log time, and its next by itself.
 
     They follow from what is known alone, not from the steps in which it became known, so that a runner that was down
@@ -521,7 +520,8 @@ def _moments(group: Group, asked: Table, facts: Table, tiles: Table, heads: Tabl
     if hops(group.longest):
         near = asked.join(tiles, asked.entity == tiles.entity, rname="{name}_right")
         of_tiles = near.mutate(
-            left=_last_departure(group, near, None, None, None), next=_next_departure(group, near, None)
+            left=_last_departure(group, near, None, ibis.literal(begun_us + 1, "int64"), None),
+            next=_next_departure(group, near, None),
         )
         parts = parts.union(of_tiles.select(POSITION, event="left", known="left", until="next"))
     of_heads = asked.join(heads, asked.entity == heads.entity, rname="head_{name}")

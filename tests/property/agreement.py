@@ -47,7 +47,7 @@ def check_nights(group: Group, told: History, answers: Answers, rows: pa.Table) 
         found[str(row.pop("night"))][row.pop(group.entity.key)] = row
     for night, expected in answers.nights.items():
         for entity in sorted(found[night].keys() | expected.keys()):
-            _compare(group, told, f"night {night}, {entity}", entity, found[night].get(entity), expected.get(entity))
+            compare(group, told, f"night {night}, {entity}", entity, found[night].get(entity), expected.get(entity))
 
 
 def check_live(
@@ -57,7 +57,7 @@ def check_live(
     found = live_rows(ws, engine, group, told, plan).to_pylist()
     assert [row.pop("position") for row in found] == list(range(len(answers.live))), "spine rows came or went"
     for row, expected, (_, key, at) in zip(found, answers.live, told.spine, strict=True):
-        _compare(group, told, f"plan {plan}, {key} at {at.isoformat()}", key, row, expected)
+        compare(group, told, f"plan {plan}, {key} at {at.isoformat()}", key, row, expected)
 
 
 def live_rows(ws: Workspace, engine: Engine, group: Group, told: History, plan: live.Plan | None) -> pa.Table:
@@ -92,7 +92,7 @@ def digests(ws: Workspace, built: builder.Built, nights: Nights | None = None) -
     return {night: tiles[night] for night in tiles.keys() & kept}, {n: features[n] for n in features.keys() & kept}
 
 
-def _compare(
+def compare(
     group: Group,
     told: History,
     place: str,
@@ -100,6 +100,7 @@ def _compare(
     found: Mapping[str, Any] | None,
     expected: Mapping[str, Any] | None,
 ) -> None:
+    """Compare what was found of an entity at some place with what the oracle says; show the case where they differ."""
     if found == expected:
         return
     if found is None or expected is None:

@@ -43,9 +43,9 @@ class Oracle:
             for entity in sorted(tonight.keys() | last_night.keys())
         }
 
-    def live(self, entity: str, at: datetime) -> Values:
-        """Return the values of an entity at a moment, from what was known a little before it (rule V1)."""
-        return self._values(self._within_longest(at, at - self.lag).get(entity, []), at)
+    def live(self, entity: str, at: datetime, known_at: datetime | None = None) -> Values:
+        """Return the values of an entity at a moment, from what was known a little before it (rule V1), or by then."""
+        return self._values(self._within_longest(at, known_at or at - self.lag).get(entity, []), at)
 
     def _within_longest(self, at: datetime, known_at: datetime) -> dict[str, list[Row]]:
         """Return the rows that count in any window, by entity."""

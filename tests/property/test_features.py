@@ -20,6 +20,7 @@ from tests.property.agreement import PLANS, ask_oracle, check_live, check_nights
 from tests.property.killing import DIFFERENT
 from tests.property.mutants import MUTANTS, compared, copy_of
 from tests.property.specs import CASES, KINDS, SPECS, drawn, workspace, write_history
+from tests.property.streaming import check_stream
 
 # Spark plans a query in half a second or more: it answers as many of the 25 specs as fit into two and a half minutes.
 ON_SPARK = 8
@@ -49,6 +50,17 @@ def test_every_value_is_what_the_oracle_says(number: int, tmp_path: Path) -> Non
             assert digests(ws, builder.compute(ws, engine, group, again, whole=False)) == digests(ws, once, again)
         for plan in PLANS:
             check_live(ws, engine, group, told, answers, plan)
+
+
+@pytest.mark.slow
+@pytest.mark.row("T8", "V5", "V8")
+@pytest.mark.parametrize("number", range(SPECS))
+def test_what_the_stream_last_published_is_still_true(number: int, tmp_path: Path) -> None:
+    """Duplicates, late and misordered facts, revisions, retractions and links; nobody is asked anew (F11, F12)."""
+    group, told = drawn(number)
+    ws = workspace(tmp_path)
+    with open_engine(ws, "duckdb") as engine:
+        assert check_stream(ws, engine, group, told) >= CASES
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,159 @@
+"""The stream against the oracle: a history's first nights from the lake, the rest of it as it would have come."""
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from features import build as builder
+from features.expressions import evaluate
+from features.identity import LINKS
+from features.local import Local, Values, elapsed_states
+from features.spec import Col, Expression, Group
+from infra.clock import DAY, MICROSECOND, Nights, cutoff, start_of
+from infra.company import duration
+from infra.engine import Engine
+from infra.lake import Commit
+from infra.packed import FOREVER_US
+from infra.workspace import Workspace
+from tests.property.agreement import compare
+from tests.property.oracle import CAST, Oracle
+from tests.property.oracle import Values as Told
+from tests.property.specs import ARROW, COMMON, COMPANY, History, write_silver
+from validation.contracts import CONTRACTS
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LOOKS = 8
+Row = dict[str, Any]
+
+
+def check_stream(ws: Workspace, engine: Engine, group: Group, told: History) -> int:
+    """Compare what the stream last published of every entity with the oracle, at moments of log time.
+
+    Nobody is asked anew: what no fact, link or departure touched must still be true. Returns how many of the values
+    compared were other than those of the night on which the stream began.
+    """
+    gated = [(_gated(case.facts), _gated(case.links)) for case in told.cases]
+    write_silver(ws, group.fact, [row for facts, _ in gated for row in facts])
+    if group.entity.linked:
+        write_silver(ws, LINKS, [row for _, links in gated for row in links])
+    night = [*told.nights][len(told.nights) // 2]
+    nights = Nights(told.nights.first, night)
+    ws.lake.replace(builder.tiles_table(group), builder.compute(ws, engine, group, nights).tiles, Commit(nights))
+    oracles = [Oracle(group, facts, links, COMPANY.identity) for facts, links in gated]
+    keys = sorted({(case, key) for case, key, _ in told.spine})
+    local = Local(ws, [group], night)
+    online: dict[str, Row] = {}
+    try:
+        _publish(group, local.everybody(), online, _us(cutoff(night)))
+        changed, before = 0, cutoff(night)
+        begun = {key: oracles[case].live(key, before, before) for case, key in keys}
+        for moment in _moments(told, night, group):
+            local.take({group.fact: _between([c.facts for c in told.cases], group.fact, before, moment)})
+            if group.entity.linked:
+                local.take({LINKS: _between([c.links for c in told.cases], LINKS, before, moment)})
+            _publish(group, local.step(_us(moment)), online, _us(moment))
+            for case, key in keys:
+                truth = oracles[case].live(key, moment, moment)
+                found = read(group, online.get(key), moment)
+                compare(group, told, f"{key} at {moment.isoformat()} (stream since {night})", key, found, truth)
+                changed += truth != begun[key]
+            before = moment
+        again = {row: dict(values) for row, values in online.items()}
+        _publish(group, local.everybody(), online, _us(before))
+        assert again == online, "what is computed once more is another row"
+        return changed
+    finally:
+        local.close()
+
+
+def read(group: Group, row: Mapping[str, Any] | None, at: datetime) -> Told:
+    """Return what a reader makes of a row: what elapses is finished now, and so is what is derived from it."""
+    elapsing, found = set(elapsed_states(group)), dict(row["values"]) if row else {}
+    dtypes = {feature.name: feature.dtype for feature in group.outputs}
+    for name, (measure, _window) in group.measured.items():
+        value = found.get(name)
+        if row is None:
+            found[name] = measure.empty_value
+        elif name in elapsing:
+            found[name] = measure.empty_value if value is None else (_us(at) - value) // 1_000_000
+        if found[name] is not None:
+            found[name] = CAST[dtypes[name]](found[name])
+    for one in group.ordered:
+        if row is None or _names(one.value) & elapsing:
+            elapsing.add(one.name)
+            value = evaluate(one.value, found)
+            value = one.empty if value is None else value
+            found[one.name] = None if value is None else CAST[dtypes[one.name]](value)
+    return {feature.name: found[feature.name] for feature in group.outputs}
+
+
+def _publish(group: Group, computed: Iterable[Values], online: dict[str, Row], log_us: int) -> None:
+    """Keep rows as the online store does, and hold each to the rules of its times."""
+    for one in computed:
+        rows = one.values.to_pylist()
+        for place, entity in enumerate(one.ids.to_pylist()):
+            event_us, known_us = int(one.event_us[place]), int(one.known_us[place])
+            until = int(one.valid_until_us[place])
+            assert event_us <= log_us < until <= FOREVER_US, (entity, event_us, log_us, until)
+            assert known_us <= log_us, entity
+            held = online.get(entity)
+            if held is None or known_us > held["known_us"]:
+                online[entity] = {"event_us": event_us, "known_us": known_us, "until": until, "values": rows[place]}
+            else:
+                other = {name for name, value in rows[place].items() if held["values"][name] != value}
+                assert known_us == held["known_us"], f"{entity}: known {held['known_us'] - known_us} us earlier"
+                assert not other, f"{entity}: {other} are others, as old ({log_us - known_us} us)"
+
+
+def _moments(told: History, night: date, group: Group) -> list[datetime]:
+    """Return moments of log time: arrivals, departures and borders of hops, to the microsecond, and others."""
+    chance = random.Random(told.seeds[0])
+    rows = [row for case in told.cases for row in case.facts]
+    windows = [duration(window) for measure in group.measures for window in measure.windows]
+    found: set[datetime] = set()
+    while len(found) < LOOKS:
+        row = chance.choice(rows)
+        at = chance.choice(
+            [
+                row["ingested_at"],
+                row["event_time"] + chance.choice(windows),
+                start_of(row["ingested_at"].date()) + chance.choice([timedelta(0), timedelta(hours=6), DAY]),
+                row["ingested_at"] + timedelta(minutes=chance.randrange(5000)),
+            ]
+        )
+        at += chance.choice([-1, 0, 1]) * MICROSECOND
+        if cutoff(night) < at <= cutoff(told.nights.last) + 2 * DAY:
+            found.add(at)
+    return sorted(found)
+
+
+def _gated(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that the gate lets in: what says the same as one that came before is a duplicate."""
+    seen, kept = set(), []
+    for row in sorted(rows, key=lambda r: (r["ingested_at"], r["file"], r["position"])):
+        said = tuple((k, v) for k, v in row.items() if k not in {"ingested_at", "file", "position"})
+        if said not in seen:
+            seen.add(said)
+            kept.append(row)
+    return kept
+
+
+def _between(cases: Sequence[Sequence[Row]], fact: str, after: datetime, until: datetime) -> pa.Table:
+    """Return the rows that became known in a span, duplicates among them, in some order."""
+    rows = [row for case in cases for row in case if after < row["ingested_at"] <= until]
+    random.Random(len(rows)).shuffle(rows)
+    columns = {column.name: ARROW[column.type] for column in CONTRACTS[fact].columns}
+    return pa.Table.from_pylist(rows, pa.schema({**COMMON, **columns}))
+
+
+def _names(term: Any) -> set[str]:
+    if isinstance(term, Col):
+        return {term.name}
+    return set().union(*map(_names, term.operands)) if isinstance(term, Expression) else set()
+
+
+def _us(moment: datetime) -> int:
+    return (moment - EPOCH) // MICROSECOND

@@ -1,0 +1,65 @@
+"""A question may say what it knew: by any moment, before its own or after it, the compiler equals the oracle."""
+
+import random
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from features import live
+from features.spec import Group
+from infra.clock import MICROSECOND
+from infra.engine import open_engine
+from tests.property.agreement import PLANS
+from tests.property.oracle import Oracle
+from tests.property.specs import COMPANY, STAMP, History, drawn, workspace, write_history
+
+Asked = tuple[int, str, datetime, datetime]
+
+
+@pytest.mark.row("V1", "T2")
+@pytest.mark.parametrize("number", [0, 4, 9, 13, 17, 22])
+def test_values_as_known_at_any_moment_are_what_the_oracle_says(number: int, tmp_path: Path) -> None:
+    group, told = drawn(number)
+    asked = _asked(told)
+    oracles = [Oracle(group, case.facts, case.links, COMPANY.identity) for case in told.cases]
+    expected = [oracles[case].live(key, at, known) for case, key, at, known in asked]
+    lagged = [oracles[case].live(key, at) for case, key, at, _ in asked]
+    assert sum(one != other for one, other in zip(expected, lagged, strict=True)) >= 10, "the column says nothing"
+    ws = workspace(tmp_path)
+    write_history(ws, group, told)
+    with open_engine(ws, "duckdb") as engine:
+        for plan in PLANS:
+            found = live.compute(ws, engine, group, _spine(group, asked), plan).drop("position").to_pylist()
+            for row, truth, question in zip(found, expected, asked, strict=True):
+                assert row == truth, (plan, question)
+
+
+def _asked(told: History) -> list[Asked]:
+    """Return case, key, moment and what was known: around arrivals, long after, some time before."""
+    chance = random.Random(len(told.spine))
+    found = []
+    for case, key, at in told.spine:
+        arrivals = [row["ingested_at"] for row in (*told.cases[case].facts, *told.cases[case].links)]
+        known = chance.choice(
+            [
+                chance.choice(arrivals) + chance.choice([-1, 0, 1]) * MICROSECOND,
+                at + timedelta(days=chance.randrange(40)),
+                at - timedelta(minutes=chance.randrange(5000)),
+                max(arrivals),
+            ]
+        )
+        found.append((case, key, at, known))
+    return found
+
+
+def _spine(group: Group, asked: list[Asked]) -> pa.Table:
+    return pa.table(
+        {
+            group.entity.key: pa.array([key for _, key, _, _ in asked], pa.string()),
+            live.TIME: pa.array([at for _, _, at, _ in asked], STAMP),
+            live.KNOWN: pa.array([known for *_, known in asked], STAMP),
+            live.POSITION: pa.array(range(len(asked)), pa.int64()),
+        }
+    )
