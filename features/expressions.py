@@ -113,12 +113,16 @@ def at_the_door(request: Request, inputs: Mapping[str, Given]) -> dict[str, Give
 
     Training reads the logged request from silver, so serving must compute from the same text.
     """
-    masked = {column.name for column in CONTRACTS[request.fact].all_columns if column.masked}
-    let_in: dict[str, Given] = {}
-    for name in request.inputs:
-        value = inputs[name]
-        let_in[name] = None if value == "" else mask(value) if name in masked and isinstance(value, str) else value
-    return let_in
+    return let_in(request.fact, {name: inputs[name] for name in request.inputs})
+
+
+def let_in(fact: str, columns: Mapping[str, Given]) -> dict[str, Given]:
+    """Return columns of a fact as the gate would let them in: masked where the contract says so, empty is none."""
+    masked = {column.name for column in CONTRACTS[fact].all_columns if column.masked}
+    return {
+        name: None if value == "" else mask(value) if name in masked and isinstance(value, str) else value
+        for name, value in columns.items()
+    }
 
 
 def answer(request: Request, inputs: Mapping[str, Given]) -> dict[str, Value | None]:

@@ -130,11 +130,28 @@ def compute(
     if chosen.cells:
         states.append(_by_cells(engine, group, *_share(asked.table, facts, dense, keep=True)))
     whole = states[0] if len(states) == 1 else states[0].union(states[1].select(states[0].columns))
-    named = [name for name in whole.columns if name != POSITION]
-    joined = asked.table.left_join(whole, POSITION, rname="{name}_right").select(POSITION, ENTITY, "t_us", *named)
-    found = compiler.finished(group, joined, joined.t_us, [POSITION])
+    found = _finished(group, asked.table, whole)
     values = engine.to_arrow(found.drop(group.entity.key)).select(schema.names).cast(schema)
     return values.sort_by(POSITION).replace_schema_metadata({PLAN: json.dumps(asdict(chosen)).encode()})
+
+
+def of_facts(group: Group, asked: Table, facts: Table) -> Table:
+    """Return the values of questions as an expression over prepared facts, one way for all: by rows.
+
+    Parameters
+    ----------
+    asked
+        ``position``, ``entity``, ``t_us`` and ``known_us``.
+    facts
+        From ``compile.prepare``.
+    """
+    return _finished(group, asked, _by_rows(group, asked, facts))
+
+
+def _finished(group: Group, asked: Table, states: Table) -> Table:
+    named = [name for name in states.columns if name != POSITION]
+    joined = asked.left_join(states, POSITION, rname="{name}_right").select(POSITION, ENTITY, "t_us", *named)
+    return compiler.finished(group, joined, joined.t_us, [POSITION])
 
 
 def _asked(engine: Engine, group: Group, spine: pa.Table) -> Asked:

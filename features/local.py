@@ -9,7 +9,7 @@ published night and the log since. Nothing here has to survive a crash.
 Comes after the door and before ``stream.py``, which publishes what this store computes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -32,7 +32,7 @@ from features.reading import IDENTITY
 from features.spec import Col, Group, Measure, col
 from infra.clock import DAY, EPOCH, Nights, day_number
 from infra.company import duration
-from infra.engine import duckdb_micros
+from infra.engine import Engine, duckdb_micros
 from infra.packed import FOREVER_US
 from infra.workspace import Workspace
 from validation.contracts import CONTRACTS
@@ -79,10 +79,12 @@ class Local:
         Live groups.
     night
         The last published night: facts known by its cutoff come from the lake, later ones are taken from the log.
+    engine
+        What computes the values, where it is not the database itself.
     """
 
-    def __init__(self, ws: Workspace, groups: Sequence[Group], night: date) -> None:
-        self.ws, self.groups, self.night = ws, tuple(groups), night
+    def __init__(self, ws: Workspace, groups: Sequence[Group], night: date, engine: Engine | None = None) -> None:
+        self.ws, self.groups, self.night, self.engine = ws, tuple(groups), night, engine
         self.applied_us = micros(night)
         self.sql = ws.lake.connect()
         self.ibis = ibis.duckdb.from_connection(self.sql)
@@ -303,7 +305,7 @@ class Local:
         self.sql.execute(f"DELETE FROM asked_{name}")
         self.sql.execute(f"INSERT INTO asked_{name} FROM asking")
         self.sql.unregister("asking")
-        found = self._arrow(f"EXECUTE values_of_{name}").sort_by(POSITION)
+        found = self._computed(group).sort_by(POSITION)
         ids = ids.take(found[POSITION].combine_chunks())
         until = (
             f"SELECT entity, {VALID_US} FROM found JOIN asked_{name} USING (position) WHERE {VALID_US} < {FOREVER_US}"
@@ -318,6 +320,17 @@ class Local:
             values = values.set_column(values.schema.get_field_index(feature), feature, found[state])
         times = (found[column].to_numpy() for column in (EVENT_US, KNOWN_US, VALID_US))
         return Values(group, ids, values, shown, *times)
+
+    def _computed(self, group: Group) -> pa.Table:
+        """Return the rows of ``live_values`` of whoever is asked about."""
+        name = group.name
+        if self.engine is None:
+            return self._arrow(f"EXECUTE values_of_{name}")
+        theirs = f"WHERE entity IN (SELECT entity FROM asked_{name})"
+        tables = {"asked": f"FROM asked_{name}"}
+        tables |= {kind: f"FROM {kind}_{name} {theirs}" for kind in ("facts", "tiles", "heads")}
+        asked, facts, tiles, heads = (self.engine.memtable(kind, self._arrow(sql)) for kind, sql in tables.items())
+        return self.engine.to_arrow(live_values(group, asked, facts, tiles, heads, micros(self.night)))
 
     def _compile(self, group: Group) -> str:
         """Return the group's values for whoever is asked about, as SQL: compiled once, run at every step."""
@@ -444,45 +457,80 @@ def _heads(group: Group, facts: Table, known_us: int) -> Table:
     return at.group_by(ENTITY).agg(
         event_us=at.event_us.max(),
         known_us=heard.max(),
-        moved_us=_last_departure(group, at, at.event_us, at.known_from, at.known_until).max().fill_null(0),
+        moved_us=_last_departure(group, at, at.event_us, at.known_from, _by(at)).max().fill_null(0),
     )
 
 
-def _departures(group: Group, rows: Table, event_us: IntegerValue | None) -> Iterable[IntegerValue]:
-    """Yield when a fact leaves each window; without event times, as in a tile, those that move in hops."""
+@dataclass(frozen=True)
+class Departures:
+    """When something leaves the windows of a group: so long after a moment of its own.
+
+    Attributes
+    ----------
+    since
+        The moment that the lengths count from, int64 microseconds.
+    lengths
+        Lengths of the windows in microseconds, ascending.
+    """
+
+    since: IntegerValue
+    lengths: tuple[int, ...]
+
+    def last(self, until: IntegerValue) -> IntegerValue:
+        """Return the last departure at or before a moment; 0 for none."""
+        age = until - self.since
+        found = [(age >= length, self.since + length) for length in reversed(self.lengths)]
+        return ibis.cases(*found, else_=0)
+
+    def next(self, after: IntegerValue) -> IntegerValue:
+        """Return the first departure after a moment; none is for ever."""
+        age = after - self.since
+        return ibis.cases(*((age < length, self.since + length) for length in self.lengths), else_=FOREVER_US)
+
+
+def _departures(group: Group, rows: Table, event_us: IntegerValue | None) -> list[Departures]:
+    """Return when a fact leaves each window; without event times, as in a tile, those that move in hops."""
     hop = hop_micros(group)
-    for window in bands.lengths_of(group):
-        if hops(window):
-            yield (rows.tile + 1 + window // timedelta(microseconds=hop)) * hop
-        elif event_us is not None:
-            yield event_us + micros_of(window)
-    # The weights of a decay move one microsecond after each border of a hop, as long as there is something to weigh.
-    if decaying := [duration(w) for m in group.measures if m.kind == "decayed" for w in m.windows]:
-        last = tile_of(rows.t_us, hop)
-        ends = rows.tile + 1 + max(decaying) // timedelta(microseconds=hop)
-        for tick in (last, last + 1):
-            yield ibis.ifelse((rows.tile < tick) & (tick < ends), tick * hop + 1, ibis.null("int64"))
+    found = []
+    if exact := tuple(micros_of(window) for window in bands.lengths_of(group, exact=True)):
+        found += [] if event_us is None else [Departures(event_us, exact)]
+    if long := tuple(micros_of(window) // hop * hop for window in bands.lengths_of(group, exact=False)):
+        found.append(Departures((rows.tile + 1) * hop, long))
+    return found
 
 
 def _last_departure(
-    group: Group, rows: Table, event_us: IntegerValue | None, since: IntegerValue, until: IntegerValue | None
+    group: Group, rows: Table, event_us: IntegerValue | None, since: IntegerValue, until: IntegerValue
 ) -> IntegerValue:
-    """Return the last departure by now of what stood at that moment; 0 for none."""
-    found = []
-    for moment in _departures(group, rows, event_us):
-        stood = (since <= moment) & (moment <= rows.t_us)
-        stood = stood if until is None else stood & (moment < until)
-        found.append(ibis.ifelse(stood, moment, 0).fill_null(0))
-    return ibis.greatest(*found)
+    """Return the last departure by ``until`` of what stood from ``since`` on; 0 for none."""
+    found = [one.last(until) for one in _departures(group, rows, event_us)]
+    last = ibis.greatest(*found, _tick(group, rows, until, ahead=0))
+    return ibis.ifelse(last >= since, last, 0)
 
 
 def _next_departure(group: Group, rows: Table, event_us: IntegerValue | None) -> IntegerValue:
     """Return the first departure after now."""
-    found = [
-        ibis.ifelse(moment > rows.t_us, moment, FOREVER_US).fill_null(FOREVER_US)
-        for moment in _departures(group, rows, event_us)
-    ]
-    return ibis.least(*found)
+    found = [one.next(rows.t_us) for one in _departures(group, rows, event_us)]
+    return ibis.least(*found, _tick(group, rows, rows.t_us, ahead=1))
+
+
+def _tick(group: Group, rows: Table, at: IntegerValue, ahead: int) -> IntegerValue:
+    """Return when the weights of a decay moved last, or will move next; 0 or for ever if nothing is weighed.
+
+    They move one microsecond after each border of a hop, as long as there is something to weigh.
+    """
+    never, hop = FOREVER_US if ahead else 0, hop_micros(group)
+    decaying = [duration(window) for m in group.measures if m.kind == "decayed" for window in m.windows]
+    if not decaying:
+        return ibis.literal(never, "int64")
+    tick = tile_of(at, hop) + ahead
+    weighs = (rows.tile < tick) & (tick < rows.tile + 1 + max(decaying) // timedelta(microseconds=hop))
+    return ibis.ifelse(weighs, tick * hop + 1, never)
+
+
+def _by(facts: Table) -> IntegerValue:
+    """Return now, or when a fact ceased to stand, if that was before: what comes then is no departure of it."""
+    return ibis.least(facts.t_us, facts.known_until - 1)
 
 
 def _ends(facts: Table) -> IntegerValue:
@@ -500,7 +548,7 @@ def _moments(group: Group, asked: Table, facts: Table, tiles: Table, heads: Tabl
     of_facts = joined.mutate(
         heard=joined.known_from <= joined.known_us,
         standing=joined.known_us < joined.known_until,
-        left=_last_departure(group, joined, joined.event_us, joined.known_from, joined.known_until),
+        left=_last_departure(group, joined, joined.event_us, joined.known_from, _by(joined)),
         next=_next_departure(group, joined, joined.event_us),
     )
     parts = of_facts.select(
@@ -520,7 +568,7 @@ def _moments(group: Group, asked: Table, facts: Table, tiles: Table, heads: Tabl
     if hops(group.longest):
         near = asked.join(tiles, asked.entity == tiles.entity, rname="{name}_right")
         of_tiles = near.mutate(
-            left=_last_departure(group, near, None, ibis.literal(begun_us + 1, "int64"), None),
+            left=_last_departure(group, near, None, ibis.literal(begun_us + 1, "int64"), near.t_us),
             next=_next_departure(group, near, None),
         )
         parts = parts.union(of_tiles.select(POSITION, event="left", known="left", until="next"))

@@ -76,6 +76,23 @@ def report(parity: Parity) -> dict[str, Any]:
     }
 
 
+def sentence(report: Mapping[str, Any]) -> str:
+    """Return a report in one sentence.
+
+    Examples
+    --------
+    >>> sentence({"values": {"sampled": 1200, "late": 7, "mismatches": {"type": 2}}, "rows": {"overdue": 0}})
+    'Of 1,200 values 2 are mismatches (2 type) and 7 late.'
+    """
+    values, overdue = report["values"], report["rows"]["overdue"]
+    if not values["sampled"]:
+        return "There are no samples to judge."
+    wrong = ", ".join(f"{count:,} {cause}" for cause, count in values["mismatches"].items())
+    said = f"Of {values['sampled']:,} values {sum(values['mismatches'].values()):,} are mismatches"
+    said += (f" ({wrong})" if wrong else "") + f" and {values['late']:,} late"
+    return said + (f"; {overdue:,} live rows were passed off as fresh." if overdue else ".")
+
+
 def _counts(tally: Tally) -> dict[str, Any]:
     return {
         "sampled": tally.sampled,
@@ -122,7 +139,7 @@ def draw(parity: Parity, path: Path) -> None:
     figure = Figure(figsize=(10, 1.8 + 0.32 * max(len(views), 4)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     whole = parity.whole
-    wrong, judged = whole.mismatches.total(), f"{whole.sampled:,} values of {parity.judged:,} answers"
+    wrong, judged = whole.mismatches.total(), f"{whole.sampled:,} values in {parity.judged:,} rows"
     figure.suptitle(f"Parity by night {parity.night}: {wrong:,} mismatches, {whole.late:,} late, {judged}", fontsize=11)
     shown = [LATE, *(cause for cause in (*CAUSES, NOT_EXAMINED) if whole.mismatches[cause])]
     _bars(left, views, shown, "by view")
@@ -150,6 +167,8 @@ def _bars(axes: "Axes", tallies: Mapping[str, Tally], shown: Sequence[str], titl
         shares = [100 * count / tally.sampled for count, tally in zip(counted, tallies.values(), strict=True)]
         axes.barh(names, shares, left=before, color=SHADES[cause], label=cause, height=0.65)
         before = [one + other for one, other in zip(before, shares, strict=True)]
+    for place, share in enumerate(before):
+        axes.text(share, place, "" if share else " all equal", va="center", fontsize=8, color="#5f5f5f")
     axes.set_xlim(0, max([*before, 0.5]) * 1.08)
     axes.set_title(title, fontsize=9)
     axes.set_xlabel("% of values", fontsize=8)

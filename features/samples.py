@@ -64,8 +64,11 @@ class Sample(msgspec.Struct, frozen=True):
 
     @property
     def at_us(self) -> int:
-        """The end of the windows: a live value is true when it is served, a nightly one at its night's cutoff."""
-        return self.served_us if self.rung == "live" else self.event_us
+        """The end of the windows: a live value is true when it is served, a nightly one at its night's cutoff.
+
+        A live row that was written while the answer was on its way is already of a later moment.
+        """
+        return max(self.served_us, self.event_us) if self.rung == "live" else self.event_us
 
     @property
     def knew_us(self) -> int:

@@ -408,7 +408,7 @@ class Group:
     @cached_property
     def columns(self) -> frozenset[str]:
         """Columns of the fact that the group reads."""
-        return frozenset(_columns([self.where, *(m.of for m in self.measures), *(m.where for m in self.measures)]))
+        return frozenset(columns_in([self.where, *(m.of for m in self.measures), *(m.where for m in self.measures)]))
 
     @cached_property
     def version(self) -> str:
@@ -664,7 +664,7 @@ def _readable(where: str, fact: str) -> dict[str, ExpressionType]:
 
 def _refuse_unknown(where: str, parts: Iterable[object], typed: Mapping[str, ExpressionType]) -> None:
     hindsight = {column.name for contract in CONTRACTS.values() for column in contract.columns if column.hindsight}
-    for name in _columns(parts):
+    for name in columns_in(parts):
         if name not in typed:
             raise Rejected(f"{where}, column", f"one of {', '.join(sorted(typed))}", name)
         if name in hindsight:
@@ -688,7 +688,7 @@ def _refuse_twice(where: str, names: list[str]) -> None:
 
 def _ordered(where: str, derived: tuple[Derived, ...]) -> tuple[Derived, ...]:
     named = {one.name: one for one in derived}
-    needs = {one.name: [name for name in _columns([one.value]) if name in named] for one in derived}
+    needs = {one.name: [name for name in columns_in([one.value]) if name in named] for one in derived}
     try:
         return tuple(named[name] for name in TopologicalSorter(needs).static_order())
     except CycleError as error:
@@ -736,12 +736,13 @@ def _expected(measure: Measure, window: timedelta) -> Expect:
     return Expect(least=0) if measure.kind in {"count", "rate", "distinct"} else Expect()
 
 
-def _columns(parts: Iterable[object]) -> Iterator[str]:
+def columns_in(parts: Iterable[object]) -> Iterator[str]:
+    """Yield the names that some expressions read."""
     for part in parts:
         if isinstance(part, Col):
             yield part.name
         elif isinstance(part, Expression):
-            yield from _columns(part.operands)
+            yield from columns_in(part.operands)
 
 
 def _hash(said: Any) -> str:

@@ -21,6 +21,7 @@ from features.catalogue import groups_of
 from features.local import Local, Values, micros
 from features.spec import Group
 from features.store.published import path_of, read_record
+from infra.engine import Engine
 from infra.errors import Rejected, Transient
 from infra.event_log import Entry, EventLog
 from infra.event_log import micros as micros_at
@@ -77,12 +78,19 @@ class Runner:
         The event log and the online store.
     groups
         Live groups; by default those of the company.
+    engine
+        What computes the values, where it is not DuckDB in this process.
     """
 
     def __init__(
-        self, ws: Workspace, log: EventLog, online: OnlineStore, groups: Sequence[Group] | None = None
+        self,
+        ws: Workspace,
+        log: EventLog,
+        online: OnlineStore,
+        groups: Sequence[Group] | None = None,
+        engine: Engine | None = None,
     ) -> None:
-        self.ws, self.log, self.online = ws, log, online
+        self.ws, self.log, self.online, self.engine = ws, log, online, engine
         self.groups = tuple(g for g in groups or groups_of(ws.company) if g.served == "live")
         self.meters, self.stopping = Meters(), threading.Event()
         self.position = self.applied_us = 0
@@ -91,6 +99,7 @@ class Runner:
         self._unsent: list[Values] = []
         self._looked = 0.0
         self._local: Local | None = None
+        self._alone = threading.Lock()
 
     @property
     def local(self) -> Local:
@@ -100,15 +109,24 @@ class Runner:
         assert self._local is not None  # noqa: S101
         return self._local
 
-    def run(self) -> None:
-        """Run until ``stopping`` is set: what was read by then is applied and published first.
+    def begin(self) -> int:
+        """Open the local store and publish what it knows; return the position behind which to go on.
 
         Raises
         ------
         Rejected
             No night was published yet.
         """
+        return self.position if self.local else 0
+
+    def run(self) -> None:
+        """Run until ``stopping`` is set: what was read by then is applied and published first.
+
+        Before the first night is published there is nothing to begin with, and it waits.
+        """
         failures = 0
+        while not read_record(path_of(self.ws)).nights and not self.stopping.wait(LOOK_SECONDS):
+            continue
         while not self.stopping.is_set():
             try:
                 self.turn(IDLE_SECONDS)
@@ -137,10 +155,27 @@ class Runner:
         Transient
             The log or the online store does not answer.
         """
-        local = self.local
-        self._look_around()
-        rows = self._publish()
-        entries = self.log.read(self.position, BATCH, self._patience(wait_seconds))
+        with self._alone:
+            local = self.local
+            self._look_around()
+            rows = self._publish()
+            entries = self.log.read(self.position, BATCH, self._patience(wait_seconds))
+            return self._apply(local, entries, rows)
+
+    def apply(self, entries: Sequence[Entry]) -> Turn:
+        """Apply entries that somebody else read from the log, in their order; those that were applied before are left.
+
+        Raises
+        ------
+        Transient
+            The log or the online store does not answer.
+        """
+        with self._alone:
+            local = self.local
+            rows = self._publish()
+            return self._apply(local, [entry for entry in entries if entry.position > self.position], rows)
+
+    def _apply(self, local: Local, entries: Sequence[Entry], rows: int) -> Turn:
         moment = entries[-1].accepted_us if entries else self._sealed()
         if moment is None:
             return Turn(0, 0, rows)
@@ -162,7 +197,7 @@ class Runner:
 
         At a hand-over this changes no value: what the night holds is what the log told.
         """
-        begun = Local(self.ws, self.groups, night)
+        begun = Local(self.ws, self.groups, night, self.engine)
         # An event that was dated ahead was held, perhaps into the next day; what the night knows is known already.
         position, moment = self.log.since(micros(night) - micros_of(TOLERANCE)), micros(night)
         until = max(self.position, (self.log.end() or (0, 0))[0] if not self.position else 0)

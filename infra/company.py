@@ -4,13 +4,14 @@ import re
 import tomllib
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from infra.errors import Rejected
 
 DURATION = re.compile(r"(\d+)([smhdw])")
+LOG = "log"
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -43,13 +44,14 @@ class Source(Section):
     """One feed of the outside world, which becomes one fact.
 
     ``path`` may hold ``{world}`` (the simulator's folder), ``{public}`` (the public data) and ``{night}``: with
-    ``{night}`` the source delivers one file a night, without it one file holds the whole history.
+    ``{night}`` the source delivers one file a night, without it one file holds the whole history. With the adapter
+    ``log`` it has no file: its events come through the event log.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     adapter: str
     fact: str
-    path: str
+    path: str = ""
     id_space: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     available: str | None = Field(None, description="column that says when the record became available")
     lag: timedelta = Field(timedelta(0), description="how long after that time we could have it")
@@ -66,11 +68,27 @@ class Source(Section):
     values: dict[str, dict[str, str]] = Field(
         default_factory=dict, description="per column of the fact: word = our word"
     )
+    ids: str = Field(
+        "", description="source of the same records, such as the nightly file of what is streamed: its event ids count"
+    )
 
     @field_validator("lag", mode="before")
     @classmethod
     def _read_lag(cls, value: object) -> object:
         return duration(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_its_path(self) -> Self:
+        if self.streamed == bool(self.path):
+            raise ValueError("a source of the log has no path, any other has one")
+        if self.streamed and (self.available or self.lag or self.shift_weeks or self.complete_through):
+            raise ValueError("what the log accepts is available at that moment: no available, lag or shift")
+        return self
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the source comes through the event log."""
+        return self.adapter == LOG
 
     @property
     def nightly(self) -> bool:
@@ -99,6 +117,14 @@ class Company(Section):
     world: dict[str, Any] | None = Field(None, description="settings of the simulator, if the company is simulated")
     sources: tuple[Source, ...]
     models: tuple[Model, ...] = ()
+
+    @model_validator(mode="after")
+    def _ids_are_of_twins(self) -> Self:
+        own = {source.name: (source.fact, source.id_space) for source in self.sources if not source.ids}
+        for source in self.sources:
+            if source.ids and own.get(source.ids) != (source.fact, source.id_space):
+                raise ValueError(f"{source.name}: ids names a source of the same fact and id space with ids of its own")
+        return self
 
     @field_validator("sources", "models")
     @classmethod

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import redis
 from redis.backoff import NoBackoff
@@ -36,7 +37,7 @@ protected-mode yes
 requirepass {password}
 dir {data}
 appendonly yes
-appendfsync everysec
+appendfsync {appendfsync}
 save ""
 daemonize no
 """
@@ -70,8 +71,15 @@ class Address:
 
 
 @contextmanager
-def embedded_server(folder: Path) -> Iterator[Address]:
+def embedded_server(folder: Path, *, appendfsync: Literal["everysec", "always"] = "everysec") -> Iterator[Address]:
     """Join the server of a folder, started first if it does not run; the last one out shuts it down.
+
+    Parameters
+    ----------
+    folder
+        Where it keeps its files.
+    appendfsync
+        ``always``: a write is on disk when it is answered. ``everysec``: the last two seconds may be lost.
 
     Raises
     ------
@@ -82,7 +90,7 @@ def embedded_server(folder: Path) -> Iterator[Address]:
     """
     with _held(folder / "users.lock", fcntl.LOCK_SH) as users:
         with _held(folder / "start.lock", fcntl.LOCK_EX):
-            address = _running(folder) or _started(folder)
+            address = _running(folder) or _started(folder, appendfsync)
         try:
             yield address
         finally:
@@ -108,10 +116,10 @@ def _running(folder: Path) -> Address | None:
     address = _recorded(folder)
     if address is not None and _until(address.answers, START_SECONDS):
         return address
-    raise Transient(f"The embedded online store lives but does not answer; its log is {folder / 'server.log'}.")
+    raise Transient(f"The embedded server lives but does not answer; its log is {folder / 'server.log'}.")
 
 
-def _started(folder: Path) -> Address:
+def _started(folder: Path, appendfsync: str) -> Address:
     """Start the server, on its former port if that is free, so that its users find it again."""
     former = _recorded(folder)
     password = former.password if former else f"r{secrets.token_hex(24)}"
@@ -119,10 +127,11 @@ def _started(folder: Path) -> Address:
     for port in [*ports, _free_port(), _free_port()]:
         address = Address(port, password)
         _write_private(folder / STATE, json.dumps({"port": port, "password": password}))
-        _spawn(folder, CONFIG.format(port=port, password=password, data=json.dumps(str(folder / "data"))))
+        data = json.dumps(str(folder / "data"))
+        _spawn(folder, CONFIG.format(port=port, password=password, data=data, appendfsync=appendfsync))
         if _until_up(folder, address):
             return address
-    raise Terminal(f"The embedded online store does not start; its log is {folder / 'server.log'}.")
+    raise Terminal(f"The embedded server does not start; its log is {folder / 'server.log'}.")
 
 
 def _until_up(folder: Path, address: Address) -> bool:
@@ -161,9 +170,9 @@ def _shut_down(folder: Path) -> None:
         with address.client() as client:
             client.shutdown()
     except redis.RedisError as error:
-        raise Transient(f"The embedded online store was told to stop and did not ({error}).") from error
+        raise Transient(f"The embedded server of {folder} was told to stop and did not ({error}).") from error
     if not _until(lambda: not _alive(folder), START_SECONDS):
-        raise Transient("The embedded online store was told to stop and still runs.")
+        raise Transient(f"The embedded server of {folder} was told to stop and still runs.")
 
 
 def _recorded(folder: Path) -> Address | None:
@@ -193,7 +202,7 @@ def _opened(path: Path) -> Iterator[int]:
 def _held(path: Path, kind: int) -> Iterator[int]:
     with _opened(path) as handle:
         if not _until(lambda: _locked(handle, kind), LOCK_SECONDS):
-            raise Transient(f"{path.name} of the online store was not free within {LOCK_SECONDS:.0f} s.")
+            raise Transient(f"{path} was not free within {LOCK_SECONDS:.0f} s.")
         yield handle
 
 

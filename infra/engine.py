@@ -158,8 +158,8 @@ class SparkEngine:
     name = "spark"
 
     def __init__(self, ws: Workspace) -> None:
-        self._spark = _session(ws)
-        self._ibis = ibis.pyspark.connect(self._spark)
+        self.session = _session(ws)
+        self._ibis = ibis.pyspark.connect(self.session)
         self._micros = _builtin("unix_micros", "timestamp('UTC')", "int64")
         self._moment = _builtin("timestamp_micros", "int64", "timestamp('UTC')")
 
@@ -168,7 +168,7 @@ class SparkEngine:
             return self.memtable(name, schema.empty_table())
         from pyspark.sql.pandas.types import from_arrow_schema
 
-        frame = self._spark.read.option("basePath", base).schema(from_arrow_schema(schema)).parquet(*files)
+        frame = self.session.read.option("basePath", base).schema(from_arrow_schema(schema)).parquet(*files)
         frame.select(*schema.names).createOrReplaceTempView(name)
         return self._ibis.table(name)
 
@@ -177,7 +177,7 @@ class SparkEngine:
 
         # A result without rows has columns without a chunk, which Spark cannot take.
         empty = () if len(rows) else (from_arrow_schema(rows.schema),)
-        self._spark.createDataFrame([] if empty else rows, *empty).createOrReplaceTempView(name)
+        self.session.createDataFrame([] if empty else rows, *empty).createOrReplaceTempView(name)
         return self._ibis.table(name)
 
     def materialise(self, name: str, expr: Table) -> Table:
@@ -196,10 +196,10 @@ class SparkEngine:
 
     def close(self) -> None:
         """Stop the session; its JVM ends with this process."""
-        self._spark.stop()
+        self.session.stop()
 
     def _frame(self, expr: Table) -> Any:
-        return self._spark.sql(self._ibis.compile(expr))
+        return self.session.sql(self._ibis.compile(expr))
 
 
 ENGINES: dict[str, Callable[[Workspace], Engine]] = {"duckdb": DuckDBEngine, "spark": SparkEngine}

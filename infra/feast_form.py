@@ -35,16 +35,16 @@ DOUBLE = struct.Struct("<d")
 
 def encode_value(kind: Kind, value: Value) -> bytes:
     """Return Feast's protobuf ``Value`` that holds ``value`` in the field of ``kind``."""
-    head = _varint(TAGS[kind])
+    head = varint(TAGS[kind])
     if kind == "null":
         return head + b"\0"
     if isinstance(value, str):
         value = value.encode()
     if isinstance(value, bytes):
-        return head + _varint(len(value)) + value
+        return head + varint(len(value)) + value
     if kind in ("double", "float"):
         return head + struct.pack("<d" if kind == "double" else "<f", value)
-    return head + _varint(int(value or 0) % SIXTY_FOUR)
+    return head + varint(int(value or 0) % SIXTY_FOUR)
 
 
 def decode_value(encoded: bytes) -> Value:
@@ -71,7 +71,7 @@ def encode_time(moment: datetime) -> bytes:
     """Return the protobuf ``Timestamp`` of an aware moment, to the microsecond."""
     seconds, rest = divmod(moment - EPOCH, timedelta(seconds=1))
     return b"".join(
-        _varint(field << 3) + _varint(number % SIXTY_FOUR)
+        varint(field << 3) + varint(number % SIXTY_FOUR)
         for field, number in ((1, seconds), (2, rest.microseconds * 1000))
         if number
     )
@@ -164,7 +164,8 @@ def _read_varint(encoded: bytes, at: int) -> tuple[int, int]:
     raise ValueError("a truncated protobuf number")
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """Return a number that is not negative in protobuf's form."""
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)

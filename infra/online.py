@@ -8,7 +8,7 @@ import json
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -36,6 +36,7 @@ class OnlineStore:
     password: str | None = field(default=None, repr=False)
     db: int = 0
     tls: bool = False
+    cluster: bool = False
 
     @property
     def url(self) -> str:
@@ -48,11 +49,8 @@ class OnlineStore:
     @property
     def feast_connection_string(self) -> str:
         """The address in the form of Feast's Redis store, with time-outs; Feast reads each value as JSON."""
-        options: dict[str, Any] = {
-            "db": self.db,
-            "socket_timeout": ANSWER_SECONDS,
-            "socket_connect_timeout": CONNECT_SECONDS,
-        }
+        options: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": CONNECT_SECONDS}
+        options |= {} if self.cluster else {"db": self.db}
         options |= {"password": self.password} if self.password else {}
         options |= {"username": self.username} if self.username else {}
         options |= {"ssl": True} if self.tls else {}
@@ -61,18 +59,20 @@ class OnlineStore:
         )
 
     def client(self, *, seconds: float = ANSWER_SECONDS, retries: int = 1) -> redis.Redis:
-        """Return a client whose every call ends within ``seconds`` per try."""
-        return redis.Redis(
-            host=self.host,
-            port=self.port,
-            db=self.db,
-            username=self.username,
-            password=self.password,
-            ssl=self.tls,
-            socket_timeout=seconds,
-            socket_connect_timeout=min(seconds, CONNECT_SECONDS),
-            retry=Retry(NoBackoff(), retries),
-        )
+        """Return a client whose every call ends within ``seconds`` per try; of a cluster, one that knows its nodes."""
+        options: dict[str, Any] = {
+            "host": self.host,
+            "port": self.port,
+            "username": self.username,
+            "password": self.password,
+            "ssl": self.tls,
+            "socket_timeout": seconds,
+            "socket_connect_timeout": min(seconds, CONNECT_SECONDS),
+            "retry": Retry(NoBackoff(), retries),
+        }
+        if self.cluster:
+            return redis.RedisCluster(**options)  # type: ignore[return-value]  # the same commands, on several nodes
+        return redis.Redis(db=self.db, **options)
 
     def keys(self) -> list[bytes]:
         """Return the entity keys of this project, sorted; other projects on the same server are left out.
@@ -190,8 +190,8 @@ def by_url(url: str, project: str) -> OnlineStore:
     try:
         with store.client() as client:
             client.ping()
+            return replace(store, cluster=bool(client.info("cluster").get("cluster_enabled")))
     except (redis.AuthenticationError, redis.ResponseError) as error:
         raise Rejected(name, f"an address that {store.host}:{store.port} lets in", str(error)) from None
     except redis.RedisError as error:
         raise store.silent(error) from error
-    return store

@@ -32,5 +32,6 @@ class Settings(BaseSettings):
     threads: int = Field(2, ge=1, description="threads of DuckDB, Spark and the learners")
     memory: str = Field("2GB", description="memory limit of DuckDB; it spills beyond")
     serve_port: int = Field(8600, description="port of the online service")
+    stream_port: int = Field(8601, description="port on which the stream runner tells Prometheus how it is")
     airflow_port: int = Field(8080, description="port of Airflow's API and UI")
     mlflow_port: int = Field(5000, description="port of MLflow's UI")

@@ -93,7 +93,7 @@ def backfill(first: str, last: str, company: CompanyFile = None) -> None:
 def up(company: CompanyFile = None) -> None:
     """Start the local stack; Ctrl-C stops all of it.
 
-    Airflow, MLflow and the online service; their addresses are printed.
+    Airflow, MLflow, the online service and the stream; their addresses are printed.
     """
     from rapport import stack
 
@@ -134,6 +134,28 @@ def serve(
 
     ws = open_company(company)
     run(ws, port or ws.settings.serve_port)
+
+
+@app.command()
+def stream(company: CompanyFile = None) -> None:
+    """Fold the event log into live values; Ctrl-C stops it."""
+    from rapport.stream import run
+
+    run(open_company(company), screen())
+
+
+@app.command()
+def parity(
+    company: CompanyFile = None,
+    night: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Night; else the last built one.")] = None,
+) -> None:
+    """Compare what was served with what the facts say; exit code 1 where it differs."""
+    from infra.clock import parse_night
+    from rapport.parity import parity as measure
+    from rapport.parity import show as tell
+
+    ws = open_company(company)
+    raise typer.Exit(tell(measure(ws, parse_night(night) if night else None), screen()))
 
 
 @app.command()

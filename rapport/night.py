@@ -1,6 +1,7 @@
 """One night, or several, run by Airflow's scheduler while somebody looks on: ``make nightly``.
 
-The nightly run is followed to its end, then the drift run on the event it emitted, then the retraining if there is one.
+The nightly run is followed to its end, then the runs of parity and drift on the event it emitted, then the retraining
+if there is one.
 """
 
 import json
@@ -25,7 +26,7 @@ from rapport.stack import Stack, airflow
 
 POLL = 0.3
 PATIENCE = 60.0
-FOLLOWED_BY = {"nightly": ("close", "drift"), "drift": ("announce", "retrain")}
+FOLLOWED_BY = {"nightly": ("close", ("parity", "drift")), "drift": ("announce", ("retrain",))}
 ENDED = {
     "success": "[green]ok[/]",
     "failed": "[red]failed[/]",
@@ -125,8 +126,8 @@ class Watch:
                 run = waiting.pop(0)
                 state = self.watch(run, status)
                 code |= state != "success"
-                if state == "success" and (caused := self.caused(run)):
-                    waiting.append(caused)
+                if state == "success":
+                    waiting += self.caused(run)
         return code
 
     def watch(self, run: Run, status: Status) -> str:
@@ -174,11 +175,14 @@ class Watch:
         result = json.loads(value) if isinstance(value, str) else value
         return str(result.get("reason") or "") if isinstance(result, dict) else ""
 
-    def caused(self, run: Run) -> Run | None:
-        """Return the run that a finished run's event causes, once the scheduler made it; None if it emitted none."""
-        if run.dag not in FOLLOWED_BY:
-            return None
-        task, dag = FOLLOWED_BY[run.dag]
+    def caused(self, run: Run) -> list[Run]:
+        """Return the runs that a finished run's event causes, once the scheduler made them; none if it emitted none."""
+        task, dags = FOLLOWED_BY.get(run.dag, ("", ()))
+        started = (self.started(run, task, dag) for dag in dags)
+        return [one for one in started if one]
+
+    def started(self, run: Run, task: str, dag: str) -> Run | None:
+        """Return the run of a DAG that the event of a finished run's task causes; None if it emitted none."""
         emitted = """SELECT count(*) FROM asset_event
                      WHERE source_dag_id = :dag AND source_run_id = :run AND source_task_id = :task"""
         made = """SELECT r.run_id, r.partition_key, r.id FROM dag_run r

@@ -118,7 +118,7 @@ def start_airflow(home: AirflowHome, processes: Processes, port: int, tasks_port
 
 
 def up(ws: Workspace, console: Console) -> int:
-    """Run Airflow with its schedule, MLflow and the online service until Ctrl-C or SIGTERM.
+    """Run Airflow with its schedule, MLflow, the online service and the stream until Ctrl-C or SIGTERM.
 
     Raises
     ------
@@ -132,6 +132,7 @@ def up(ws: Workspace, console: Console) -> int:
         (settings.airflow_port, "Airflow", "RAPPORT_AIRFLOW_PORT"),
         (settings.mlflow_port, "MLflow", "RAPPORT_MLFLOW_PORT"),
         (settings.serve_port, "the online service", "RAPPORT_SERVE_PORT"),
+        (settings.stream_port, "the stream", "RAPPORT_STREAM_PORT"),
     ):
         refuse_taken_port(port, user, setting)
     with owned(ws, settings.airflow_port) as ours:
@@ -156,11 +157,12 @@ def up(ws: Workspace, console: Console) -> int:
 
 
 def start_all(home: AirflowHome, processes: Processes, console: Console) -> None:
-    """Start the three services and print their addresses as they answer."""
+    """Start the services and print their addresses as they answer."""
     ws, settings = home.ws, home.ws.settings
     environment = home.environment(settings.airflow_port)
     processes.start("mlflow", mlflow_command(ws), environment)
     processes.start("serve", serve_command(ws), environment)
+    processes.start("stream", [sys.executable, "-m", "rapport", "stream"], environment)
     with console.status("starting Airflow, MLflow and the online service"):
         processes.start("dag-processor", [*PYTHON, "dag-processor"], environment)
         start_airflow(home, processes, settings.airflow_port, settings.airflow_port)
@@ -171,7 +173,8 @@ def start_all(home: AirflowHome, processes: Processes, console: Console) -> None
     processes.wait_for("mlflow", f"http://{LOOPBACK}:{settings.mlflow_port}/health")
     console.print(f"MLflow           http://{LOOPBACK}:{settings.mlflow_port}")
     processes.wait_for("serve", f"http://{LOOPBACK}:{settings.serve_port}/health")
-    console.print(f"online service   http://{LOOPBACK}:{settings.serve_port}  (Ctrl-C stops all of it)")
+    console.print(f"online service   http://{LOOPBACK}:{settings.serve_port}")
+    console.print(f"stream           http://{LOOPBACK}:{settings.stream_port}/metrics  (Ctrl-C stops all of it)")
 
 
 def mlflow_command(ws: Workspace) -> list[str]:

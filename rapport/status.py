@@ -122,9 +122,12 @@ def models(state: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:
 
 
 def lookup_table(customer: str, rows: Iterable["Row"]) -> "Table":
-    """Return a customer's online features with their ages as a table."""
-    cells = ((row.feature, row.value, age(row.age_seconds), row.view) for row in rows)
-    return table(customer, ("feature", "value", "age", "view"), cells)
+    """Return a customer's online features as a table: age and status, the rung each comes from, and why not above."""
+    cells = (
+        (row.feature, row.value, age(row.age_seconds), row.status, row.rung, row.reason or None, row.view)
+        for row in rows
+    )
+    return table(customer, ("feature", "value", "age", "status", "rung", "reason", "view"), cells)
 
 
 def age(seconds: float | None) -> str:

@@ -3,31 +3,37 @@
 It binds first and loads afterwards, so that ``/health`` answers at once and ``/ready`` says what is still missing.
 """
 
+import gc
 import signal
 import socket
-from collections import defaultdict
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import orjson
 import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from infra.errors import RapportError, Rejected, Terminal, Transient
 from infra.workspace import Workspace
-from serving.answers import ByEntity, features_answer, score_answer
+from serving.answers import features_answer, score_answer
 from serving.inputs import BY_NAME
+from serving.intake import Intake
 from serving.lookups import of_service, of_view
 from serving.openapi import openapi
-from serving.requests import Malformed, TooLarge, Wanted, find_model, read_features, read_ids
+from serving.requests import Malformed, TooLarge, find_model, read_features, read_ids
 from serving.schema import MAX_BODY_BYTES, Fault
 from serving.state import State
-from serving.views import Reference, Unknown
+from serving.views import Unknown
+
+Headers = tuple[tuple[bytes, bytes], ...]
 
 HOST = "127.0.0.1"
 STATUSES: dict[type[Exception], int] = {
@@ -38,16 +44,49 @@ STATUSES: dict[type[Exception], int] = {
     Terminal: 500,
     Transient: 503,
 }
+JSON: Headers = ((b"content-type", b"application/json"),)
 GRACE_SECONDS = 5
+# A request leaves nothing behind that only the collector finds; a rare pass keeps it out of the answers' way.
+RARELY = (50_000, 20, 50)
 CLIENT_GONE = 499
 
 
+class Features:
+    """``/get-online-features`` as a bare ASGI application: what is asked most goes through nothing else."""
+
+    path = "/get-online-features"
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as Feast's feature server does."""
+        begun = time.perf_counter()
+        try:
+            body, status, headers = await self._answer(await _body(receive)), 200, JSON
+        except ClientDisconnect:
+            return
+        except RapportError as error:
+            body, status, headers = _fault(error)
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, _length(body)]})
+        await send({"type": "http.response.body", "body": body})
+        self.state.meter.answered(self.path, status, time.perf_counter() - begun)
+
+    async def _answer(self, body: bytes) -> bytes:
+        state = self.state
+        wanted = read_features(body, state.planner, lambda: state.models)
+        found = await state.reader.read(wanted.plan, wanted.entities)
+        request = state.deliver(found, wanted.entities)
+        return features_answer(wanted, found, request)
+
+
 class Api:
-    """The paths of the service over its state."""
+    """The other paths of the service over its state."""
 
     def __init__(self, ws: Workspace) -> None:
         self.ws = ws
         self.state = State(ws)
+        self.intake = Intake(ws)
         self.page = orjson.dumps(openapi())
 
     async def health(self, _: Request) -> Response:
@@ -56,18 +95,16 @@ class Api:
 
     async def ready(self, _: Request) -> Response:
         """Say what is served; 503 until everything is."""
-        report = await self.state.report()
+        report = self.state.report()
         return _json(report, 200 if report["ready"] else 503)
+
+    async def metrics(self, _: Request) -> Response:
+        """Return the counters in Prometheus' text form."""
+        return Response(self.state.meter.text(), media_type=CONTENT_TYPE_LATEST)
 
     async def description(self, _: Request) -> Response:
         """Return the OpenAPI page."""
         return Response(self.page, media_type="application/json")
-
-    async def features(self, request: Request) -> Response:
-        """Answer as Feast's feature server does."""
-        body = await _body(request)
-        wanted = read_features(body, self.state.views, lambda: self.state.models)
-        return _json(features_answer(wanted, await self._read(wanted), self.ws.clock.now()))
 
     async def schema(self, request: Request) -> Response:
         """Return the JSON Schemas of a lookup of a view, group, request or feature service."""
@@ -76,50 +113,74 @@ class Api:
             return _json(of_service(self.state.models[name], views))
         return _json(of_view(name, views))
 
+    async def events(self, request: Request) -> Response:
+        """Take events into the log, or say what form they have."""
+        source = request.path_params["source"]
+        if request.method != "POST":
+            return _json(self.intake.schema(source))
+        status, taken = await self.intake.take(source, await _body(request.receive))
+        return _json(taken, status)
+
     async def score(self, request: Request) -> Response:
         """Score entities with a champion model."""
-        name, body = request.path_params["model"], await _body(request)
-        models = self.state.models
-        if name in self.state.shelf.refused and name not in models:
-            raise Transient(f"Model {name} is not served: {self.state.shelf.refused[name]}")
+        begun = time.perf_counter()
+        name, body = request.path_params["model"], await _body(request.receive)
+        state, models = self.state, self.state.models
+        if name in state.shelf.refused and name not in models:
+            raise Transient(f"Model {name} is not served: {state.shelf.refused[name]}")
         model = find_model(models, name)
-        key = self.state.views.key_of(model.manifest.entity)
+        key = state.views.key_of(model.manifest.entity)
         ids = read_ids(body, key)
-        found = await self.state.reader.read(key, ids, model.references)
-        return _json(score_answer(model, ids, found, self.ws.clock.now()))
-
-    async def _read(self, wanted: Wanted) -> Mapping[str, ByEntity]:
-        by_key: dict[str, list[Reference]] = defaultdict(list)
-        for reference, key in wanted.stored.items():
-            by_key[key].append(reference)
-        if not by_key:  # a request alone needs no store
-            return {}
-        reader = self.state.reader
-        return {key: await reader.read(key, wanted.entities[key], references) for key, references in by_key.items()}
+        plan = state.planner.plan(dict.fromkeys(model.references, key), full_names=True, with_views=False)
+        entities = {key: ids}
+        found = await state.reader.read(plan, entities)
+        answer = _json(score_answer(model, ids, plan, found, state.deliver(found, entities)))
+        state.meter.answered("/v1/score", 200, time.perf_counter() - begun)
+        return answer
 
 
-def create_app(ws: Workspace) -> Starlette:
-    """Return the service of a workspace as an ASGI application; its lifespan loads and watches."""
-    api = Api(ws)
+class App:
+    """The service as an ASGI application; its lifespan loads and watches."""
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        api.state.start()
-        yield
-        await api.state.close()
+    def __init__(self, ws: Workspace) -> None:
+        api = Api(ws)
+        self.features = Features(api.state)
 
-    return Starlette(
-        routes=[
-            Route("/get-online-features", api.features, methods=["POST"]),
+        @asynccontextmanager
+        async def lifespan(_: Starlette) -> AsyncIterator[None]:
+            api.state.start()
+            api.intake.start()
+            yield
+            await api.intake.close()
+            await api.state.close()
+
+        self.routes = [
+            Route(Features.path, self.features, methods=["POST"]),
             Route("/v1/score/{model}", api.score, methods=["POST"]),
+            Route("/v1/events/{source}", api.events, methods=["GET", "POST"]),
             Route("/v1/schema/{name}", api.schema),
             Route("/health", api.health),
             Route("/ready", api.ready),
+            Route("/metrics", api.metrics),
             Route("/openapi.json", api.description),
-        ],
-        exception_handlers={RapportError: _fault, HTTPException: _wrong_path, ClientDisconnect: _gone},
-        lifespan=lifespan,
-    )
+        ]
+        self.rest = Starlette(
+            routes=self.routes,
+            exception_handlers={RapportError: _refused, HTTPException: _wrong_path, ClientDisconnect: _gone},
+            lifespan=lifespan,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer lookups at once, and everything else by its route."""
+        if scope["type"] == "http" and scope["path"] == Features.path and scope["method"] == "POST":
+            await self.features(scope, receive, send)
+        else:
+            await self.rest(scope, receive, send)
+
+
+def create_app(ws: Workspace) -> App:
+    """Return the service of a workspace."""
+    return App(ws)
 
 
 def serve(ws: Workspace, port: int | None = None) -> None:
@@ -130,6 +191,7 @@ def serve(ws: Workspace, port: int | None = None) -> None:
     Rejected
         The port is taken.
     """
+    gc.set_threshold(*RARELY)
     listener = _bind(ws.settings.serve_port if port is None else port)
     config = uvicorn.Config(
         create_app(ws),
@@ -172,27 +234,42 @@ def _bind(port: int) -> socket.socket:
     return listener
 
 
-async def _body(request: Request) -> bytes:
+async def _body(receive: Receive) -> bytes:
     """Return the body, read no further than its limit."""
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
             raise TooLarge
-    return b"".join(chunks)
+        more = message.get("more_body", False)
+    return body
+
+
+def _length(body: bytes) -> tuple[bytes, bytes]:
+    return b"content-length", b"%d" % len(body)
 
 
 def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(orjson.dumps(content), status, headers, media_type="application/json")
 
 
-async def _fault(_: Request, error: Exception) -> Response:
+def _fault(error: RapportError) -> tuple[bytes, int, Headers]:
+    """Return body, status and headers of an answer that says what is wrong."""
     status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
     fault: Fault = {"message": str(error)}
     if isinstance(error, Rejected):
         fault |= {"field": error.field, "expected": error.expected, "found": error.found}
-    return _json({"error": fault}, status, {"Retry-After": "1"} if status == 503 else None)
+    return orjson.dumps({"error": fault}), status, (*JSON, (b"retry-after", b"1")) if status == 503 else JSON
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RapportError):
+        raise error
+    body, status, headers = _fault(error)
+    return Response(body, status, {name.decode(): value.decode() for name, value in headers})
 
 
 async def _wrong_path(request: Request, error: Exception) -> Response:

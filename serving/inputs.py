@@ -5,13 +5,11 @@ No lookup is needed; the expressions are those of the catalogue, which training 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 
 from features.catalogue import REQUESTS
 from features.expressions import Given, answer
-from features.spec import Request
+from features.spec import Request, Value
 from infra.errors import Rejected
-from serving.lookup import Reading
 from serving.views import Reference, Unknown
 from validation.contracts import CONTRACTS, Column
 
@@ -59,17 +57,14 @@ def refuse_inputs(requests: Iterable[Request], given: Mapping[str, Sequence[Give
 
 
 def compute(
-    asked: Mapping[Reference, Request], given: Mapping[str, Sequence[Given]], now: datetime
-) -> dict[Reference, list[Reading]]:
-    """Return the readings of features of requests, one per row; they are as old as the request."""
-    found: dict[str, list[Mapping[str, str | int | float | None]]] = {}
+    asked: Mapping[Reference, Request], given: Mapping[str, Sequence[Given]]
+) -> dict[Reference, list[Value | None]]:
+    """Return the values of features of requests, one per row."""
+    found: dict[str, list[Mapping[str, Value | None]]] = {}
     for request in {request.view: request for request in asked.values()}.values():
         rows = zip(*(given[name] for name in request.inputs), strict=True)
         found[request.view] = [answer(request, dict(zip(request.inputs, row, strict=True))) for row in rows]
-    return {
-        reference: [Reading(row[reference.feature], now) for row in found[request.view]]
-        for reference, request in asked.items()
-    }
+    return {reference: [row[reference.feature] for row in found[request.view]] for reference, request in asked.items()}
 
 
 def _refuse(where: str, column: Column, value: object) -> None:

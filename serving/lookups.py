@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from features.catalogue import DECLARED
-from features.spec import Expect, Feature, Request
-from serving.answers import NOT_FOUND, PRESENT
+from features.spec import Expect, Feature, Group, Request
 from serving.inputs import BY_NAME, MAX_TEXT
+from serving.ladder import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
 from serving.models import Model
 from serving.schema import MAX_ENTITIES, MAX_NAME
 from serving.views import Reference, Views
@@ -19,7 +19,9 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 TYPES = {"int64": "integer", "float64": "number", "string": "string"}
 INPUT_TYPES = {"text": "string", "integer": "integer", "decimal": "number", "boolean": "boolean"}
 TOLD: Mapping[str, Mapping[str, Feature]] = {
-    one.view: {feature.name: feature for feature in one.outputs} for one in DECLARED
+    view: {feature.name: feature for feature in one.outputs}
+    for one in DECLARED
+    for view in ([one.view, one.live_view] if isinstance(one, Group) else [one.view])
 }
 Schema = dict[str, Any]
 
@@ -65,11 +67,12 @@ def _lookup(name: str, asked: Iterable[Reference], keys: list[str], wanted: Sche
             "type": "object",
             "properties": {
                 "metadata": _object({"feature_names": _these([*keys, *(one.feature for one in asked)])}),
+                "rapport": {"type": "object"},
                 "results": _tuple(
                     [*(_column({"type": "string"}, computed=True) for _ in keys), *map(_of(views), asked)]
                 ),
             },
-            "required": ["metadata", "results"],
+            "required": ["metadata", "results", "rapport"],
         },
     }
 
@@ -93,7 +96,7 @@ def _of(views: Views) -> Any:
 
 def _column(value: Schema, *, computed: bool) -> Schema:
     """Return the schema of one column of an answer; only what is looked up may not be found."""
-    statuses = [PRESENT] if computed else [PRESENT, NOT_FOUND]
+    statuses = [PRESENT, NULL_VALUE] if computed else [PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_MAX_AGE]
     parts = {
         "values": value,
         "statuses": {"enum": statuses},

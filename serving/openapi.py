@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from serving.intake import Taken
 from serving.schema import (
     MAX_BODY_BYTES,
     FaultResponse,
@@ -16,14 +17,23 @@ from serving.schema import (
     ScoreResponse,
 )
 
-FORMS = (FeaturesRequest, FeaturesResponse, ScoreRequest, ScoreResponse, LookupSchema, Health, Ready, FaultResponse)
+FORMS = (
+    FeaturesRequest,
+    FeaturesResponse,
+    ScoreRequest,
+    ScoreResponse,
+    LookupSchema,
+    Health,
+    Ready,
+    Taken,
+    FaultResponse,
+)
 FAULTS = {
     "400": "The body is no JSON object.",
     "404": "A feature, view, feature service, entity or model does not exist.",
     "413": f"The body has more than {MAX_BODY_BYTES} bytes.",
     "422": "The body is not in the form asked for.",
-    "500": "The online store holds something that is no feature.",
-    "503": "The service is still loading, or the online store does not answer.",
+    "503": "The service is still loading: without the published views it does not know the features.",
 }
 
 
@@ -54,11 +64,47 @@ def openapi() -> dict[str, Any]:
                 )
                 | {"parameters": [_parameter("name")]}
             },
+            "/v1/events/{source}": {
+                "get": _get(
+                    "JSON Schema of the events of a streamed source.",
+                    {
+                        "200": {
+                            "description": "The schema of one event.",
+                            "content": {"application/json": {"schema": {"type": "object"}}},
+                        },
+                        "404": _answer(FAULTS["404"], FaultResponse),
+                    },
+                ),
+                "post": {
+                    "summary": "Events into the log: one JSON object, an array of them, or JSON lines.",
+                    "requestBody": {
+                        "required": True,
+                        "content": {kind: {"schema": {}} for kind in ("application/json", "application/x-ndjson")},
+                    },
+                    "responses": {
+                        "202": _answer("All are durable.", Taken),
+                        "422": _answer("Those listed were refused, the others are durable.", Taken),
+                        **{status: _answer(FAULTS[status], FaultResponse) for status in ("400", "404", "413", "503")},
+                    },
+                },
+                "parameters": [_parameter("source")],
+            },
             "/health": {"get": _get("Whether the process lives.", {"200": _answer("It does.", Health)})},
             "/ready": {
                 "get": _get(
                     "What is served, and why not.",
                     {"200": _answer("Everything is served.", Ready), "503": _answer("Something is not.", Ready)},
+                )
+            },
+            "/metrics": {
+                "get": _get(
+                    "What the service counts.",
+                    {
+                        "200": {
+                            "description": "Prometheus' text form.",
+                            "content": {"text/plain": {"schema": {"type": "string"}}},
+                        }
+                    },
                 )
             },
             "/openapi.json": {

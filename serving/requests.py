@@ -3,16 +3,17 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
+import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from features.spec import Request
 from infra.errors import Rejected
 from serving import inputs
 from serving.models import Model
-from serving.schema import MAX_BODY_BYTES, Body, FeaturesRequest, Ids, Plain, ScoreRequest
+from serving.plans import Plan, Planner
+from serving.schema import MAX_BODY_BYTES, MAX_ENTITIES, MAX_NAME, Body, FeaturesRequest, Ids, Plain, ScoreRequest
 from serving.views import Reference, Unknown, Views
 
 Form = TypeVar("Form", bound=Body)
@@ -30,9 +31,8 @@ class TooLarge(Rejected):
         super().__init__("body", f"at most {MAX_BODY_BYTES} bytes", "more")
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """A feature request whose every name exists: references in the order asked, each with where its values are.
+class Wanted(NamedTuple):
+    """A feature request whose every name exists.
 
     Attributes
     ----------
@@ -40,32 +40,16 @@ class Wanted:
         Join key = ids.
     inputs
         Input of the request itself = values.
-    references
-        A stored feature with its join key, one of the request with its definition.
+    plan
+        Its features, and how they are read.
     """
 
     entities: Mapping[str, list[str]]
     inputs: Mapping[str, list[Plain]]
-    references: Mapping[Reference, str | Request]
-    full_names: bool
-    with_views: bool
-
-    @property
-    def stored(self) -> dict[Reference, str]:
-        """The features that are read from the store, each with its join key."""
-        return {reference: where for reference, where in self.references.items() if isinstance(where, str)}
-
-    @property
-    def computed(self) -> dict[Reference, Request]:
-        """The features that are computed from the request, each with its definition."""
-        return {reference: where for reference, where in self.references.items() if isinstance(where, Request)}
-
-    def name_of(self, reference: Reference) -> str:
-        """Return the name under which a feature is answered."""
-        return f"{reference.view}__{reference.feature}" if self.full_names else reference.feature
+    plan: Plan
 
 
-def read_features(body: bytes, views: Views, models: Callable[[], Mapping[str, Model]]) -> Wanted:
+def read_features(body: bytes, planner: Planner, models: Callable[[], Mapping[str, Model]]) -> Wanted:
     """Read the body of ``/get-online-features``; the models are asked for only if it names a feature service.
 
     Raises
@@ -76,7 +60,69 @@ def read_features(body: bytes, views: Views, models: Callable[[], Mapping[str, M
     Unknown
         There is no such view, feature, feature service or entity.
     """
-    form = _read(body, FeaturesRequest)
+    return _read_again(body, planner) or _read_first(body, planner, models)
+
+
+def _read_again(body: bytes, planner: Planner) -> Wanted | None:
+    """Read a plain request for a list of features that was asked for before; None for any other, faulty ones too.
+
+    The list is known by its bytes, and only the rest is parsed. In a body without escapes each colon is one between a
+    key and its value, or stands in a text that was read: one more, and a key stands twice.
+    """
+    if len(body) > MAX_BODY_BYTES or b"\\" in body:
+        return None
+    begin, end = _features_in(body)
+    if begin < 0:
+        return None
+    rest = body[:begin] + b'"features":0' + body[end:]
+    try:
+        content = orjson.loads(rest)
+        entities, full = content["entities"], content.get("full_feature_names", False)
+        if content["features"] != 0 or len(content) != 2 + ("full_feature_names" in content) or type(full) is not bool:
+            return None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    plan = planner.known(body[begin:end], full_names=full)
+    if plan is None or type(entities) is not dict or entities.keys() != plan.keys or not _are_ids(entities):
+        return None
+    colons = len(content) + len(entities) + "".join(entities).count(":")
+    for ids in entities.values():
+        colons += "".join(ids).count(":")
+    return Wanted(entities, {}, plan) if rest.count(b":") == colons else None
+
+
+def _features_in(body: bytes) -> tuple[int, int]:
+    """Return where the key ``features`` and its list stand, if they do."""
+    begin = body.find(b'"features"')
+    return begin, body.find(b"]", begin) + 1
+
+
+def _learn(body: bytes, features: list[str], plan: Plan, planner: Planner, *, full: bool) -> None:
+    """Remember the bytes of a list of features, if they are just that."""
+    begin, end = _features_in(body)
+    told = body[begin:end]
+    try:
+        if begin >= 0 and b"\\" not in told and orjson.loads(b"{%b}" % told) == {"features": features}:
+            planner.learn(told, plan, full_names=full)
+    except ValueError:
+        return
+
+
+def _are_ids(entities: Mapping[str, Any]) -> bool:
+    """Say whether every list holds ids, and all lists equally many."""
+    lengths = set()
+    for ids in entities.values():
+        if type(ids) is not list or not 0 < len(ids) <= MAX_ENTITIES:
+            return False
+        for one in ids:
+            if type(one) is not str or not 0 < len(one) <= MAX_NAME:
+                return False
+        lengths.add(len(ids))
+    return len(lengths) == 1
+
+
+def _read_first(body: bytes, planner: Planner, models: Callable[[], Mapping[str, Model]]) -> Wanted:
+    form, views = _read(body, FeaturesRequest), planner.views
     if form.feature_service is not None:
         model = find_model(models(), form.feature_service, "feature_service")
         references: dict[Reference, str | Request] = dict.fromkeys(
@@ -88,13 +134,15 @@ def read_features(body: bytes, views: Views, models: Callable[[], Mapping[str, M
         references = dict(resolved)
     else:
         raise Rejected("features", "at least one feature or a feature_service", "neither")
+    full, with_views = form.full_feature_names, form.include_feature_view_version_metadata
     entities = {key: _ids(key, values) for key, values in form.entities.items() if key not in inputs.INPUTS}
     given = {key: values for key, values in form.entities.items() if key in inputs.INPUTS}
-    wanted = Wanted(entities, given, references, form.full_feature_names, form.include_feature_view_version_metadata)
-    _refuse_twice(
-        "features", [wanted.name_of(reference) for reference in references], "names that differ, or full_feature_names"
-    )
+    plan = planner.plan(references, full_names=full, with_views=with_views)
+    _refuse_twice("features", list(plan.names), "names that differ, or full_feature_names")
+    wanted = Wanted(entities, given, plan)
     _check_entities(wanted, views)
+    if form.feature_service is None and not plan.computed and not with_views:
+        _learn(body, form.features, plan, planner, full=full)
     return wanted
 
 
@@ -146,18 +194,18 @@ def _ids(key: str, values: list[Plain]) -> list[str]:
 
 
 def _check_entities(wanted: Wanted, views: Views) -> None:
-    keys = dict.fromkeys(wanted.stored.values())
-    known = {view.key for view in views.by_name.values()} | keys.keys()
+    plan = wanted.plan
+    known = views.keys | plan.keys
     for key in wanted.entities:
         if key not in known:
             raise Unknown("entities", f"one of {', '.join(sorted(known | inputs.INPUTS))}", ascii(key[:100]))
-    for key in keys:
-        if key not in wanted.entities:
-            raise Rejected("entities", f"values of {key}, which the features need", ascii(sorted(wanted.entities)))
+    for part in plan.parts:
+        if part.key not in wanted.entities:
+            raise Rejected("entities", f"values of {part.key}, which the features need", ascii(sorted(wanted.entities)))
     lengths = {len(ids) for ids in wanted.entities.values()} | {len(values) for values in wanted.inputs.values()}
     if len(lengths) > 1:
         raise Rejected("entities", "lists of one length", f"lengths {sorted(lengths)}")
-    inputs.refuse_inputs(wanted.computed.values(), wanted.inputs)
+    inputs.refuse_inputs(plan.computed.values(), wanted.inputs)
 
 
 def _refuse_twice(field: str, names: list[str], expected: str) -> None:

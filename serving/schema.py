@@ -3,7 +3,7 @@
 The feature request and response are those of Feast's feature server (0.67).
 """
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
@@ -17,6 +17,8 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME)]
 Ids = Annotated[list[Name], Field(min_length=1, max_length=MAX_ENTITIES)]
 Entities = Annotated[dict[Name, Ids], Field(min_length=1, max_length=16)]
 Plain = str | int | float | bool | None
+Status = Literal["PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE"]
+Rung = Literal["live", "nightly", "prior", "default"]
 # Beside ids stand the inputs of a request, as in Feast: what each may be depends on what it is, so it is checked later.
 Scalar = Annotated[Any, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
 Values = Annotated[list[Scalar], Field(min_length=1, max_length=MAX_ENTITIES)]
@@ -62,7 +64,7 @@ class Vector(TypedDict):
     """One column: a value, its status and its event time per entity, in the order of the request."""
 
     values: list[Plain]
-    statuses: list[str]
+    statuses: list[Status]
     event_timestamps: list[str]
 
 
@@ -79,23 +81,62 @@ class Metadata(TypedDict):
     feature_view_metadata: NotRequired[list[ViewName]]
 
 
+class Delivery(TypedDict):
+    """An answer: its id, when it was given and what was known then.
+
+    ``applied`` is the log time up to which everything accepted was online; null where no stream runs. ``degraded`` says
+    whether a value came from a lower rung for another reason than that there never was one.
+    """
+
+    request: str
+    served_at: str
+    applied: str | None
+    degraded: bool
+
+
+class Fallback(TypedDict):
+    """A value that is not of its first rung: where it comes from instead, why, and how old that is."""
+
+    feature: str
+    row: int
+    rung: Rung
+    reason: str
+    age_seconds: float | None
+
+
+class Told(Delivery):
+    """What Feast's form has no room for; a value that is not named here is of its first rung."""
+
+    fallbacks: list[Fallback]
+
+
 class FeaturesResponse(TypedDict):
     """Feast's answer: one vector per name."""
 
     metadata: Metadata
     results: list[Vector]
+    rapport: Told
 
 
 class FeatureValue(TypedDict):
-    """A feature as it was read; one that was never published for the entity has neither time nor age."""
+    """A feature as it was served: status of the first rung, the rung it is of, and the reason if that is another.
+
+    A default has neither event time nor age.
+    """
 
     value: Plain
+    status: Status
+    rung: Rung
+    reason: str | None
     event_time: str | None
     age_seconds: float | None
 
 
 class Score(TypedDict):
-    """One entity's score: a probability, or the expected value of each action and the best one."""
+    """One entity's score: a probability, or the expected value of each action and the best one.
+
+    ``missing`` names the features that are not of their first rung.
+    """
 
     entity: str
     score: NotRequired[float]
@@ -105,7 +146,7 @@ class Score(TypedDict):
     missing: list[str]
 
 
-class ScoreResponse(TypedDict):
+class ScoreResponse(Delivery):
     """The scores of a model, and which model exactly."""
 
     model: str
@@ -128,6 +169,9 @@ class Online(TypedDict):
 
     reachable: bool
     address: str | None
+    breaker: Literal["closed", "half-open", "open"]
+    applied: str | None
+    night: str | None
 
 
 class Ready(TypedDict):

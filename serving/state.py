@@ -4,18 +4,27 @@ Publishing and training replace files; a new champion that cannot be trusted is 
 """
 
 import asyncio
+import gc
+import secrets
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 from infra.errors import RapportError, Transient
 from infra.online import OnlineStore, online_store
 from infra.workspace import Workspace
-from serving.lookup import OnlineReader
+from serving.answers import time_text
+from serving.ladder import Pulse
+from serving.lookup import Found, Reader, micros, moment
+from serving.metrics import Meter
 from serving.models import CHAMPION_FILE, Model, champion_of, load_model
+from serving.plans import Planner
+from serving.samples import Sample, Samples
 from serving.schema import Ready
-from serving.views import VIEWS_FILE, Views, load_views
+from serving.views import SECOND_US, VIEWS_FILE, Views, load_views
 
 WATCH_SECONDS = 1.0
+BREAKER = {"closed": 0.0, "half-open": 0.5, "open": 1.0}
 Stamp = tuple[int, int, int] | None
 
 
@@ -25,6 +34,7 @@ class Shelf:
     def __init__(self, ws: Workspace) -> None:
         self.ws = ws
         self.views: Views | None = None
+        self.planner: Planner | None = None
         self.views_fault = ""
         self.models: dict[str, Model] = {}
         self.refused: dict[str, str] = {}
@@ -37,6 +47,7 @@ class Shelf:
             return
         try:
             self.views, self.views_fault = load_views(folder), ""
+            self.planner = Planner(self.views)
         except (RapportError, OSError) as error:
             self.views_fault = str(error)
 
@@ -78,16 +89,21 @@ class State:
     def __init__(self, ws: Workspace) -> None:
         self.ws = ws
         self.shelf = Shelf(ws)
+        self.meter = Meter()
+        self.pulse = Pulse()
+        self.samples = Samples(ws.folder("served"), ws.settings.sample_rate)
+        self.reader = Reader(None, ws.clock, self.meter, self.pulse)
         self.loaded = False
-        self.reachable = False
+        self._run, self._answers = secrets.token_hex(4), 0
         self.store_fault = ""
-        self._reader: OnlineReader | None = None
         self._held = ExitStack()
         self._stop = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
+        self.meter.gauges = self._gauges
 
     def start(self) -> None:
         """Begin to load and to watch; requests are answered meanwhile."""
+        self.samples.start()
         self._watch = asyncio.create_task(self._keep_up())
 
     async def close(self) -> None:
@@ -95,22 +111,9 @@ class State:
         self._stop.set()
         if self._watch is not None:
             await self._watch
-        if self._reader is not None:
-            await self._reader.close()
+        await self.reader.close()
+        await asyncio.to_thread(self.samples.close)
         await asyncio.to_thread(self._held.close)
-
-    @property
-    def reader(self) -> OnlineReader:
-        """The reader of the online store.
-
-        Raises
-        ------
-        Transient
-            The store was not reached yet.
-        """
-        if self._reader is None:
-            raise Transient(self.store_fault or "The service is still looking for the online store.")
-        return self._reader
 
     @property
     def views(self) -> Views:
@@ -121,9 +124,20 @@ class State:
         Transient
             They are not read yet, or nothing was published yet.
         """
-        if self.shelf.views is None:
+        return self.planner.views
+
+    @property
+    def planner(self) -> Planner:
+        """What makes plans of lookups of the published views.
+
+        Raises
+        ------
+        Transient
+            They are not read yet, or nothing was published yet.
+        """
+        if self.shelf.planner is None:
             raise Transient(self.shelf.views_fault or "The service is still reading the published views.")
-        return self.shelf.views
+        return self.shelf.planner
 
     @property
     def models(self) -> dict[str, Model]:
@@ -138,10 +152,19 @@ class State:
             raise Transient("The service is still loading its models.")
         return self.shelf.models
 
-    async def report(self) -> Ready:
+    def deliver(self, found: Found, entities: Mapping[str, list[str]]) -> str:
+        """Return the id of an answer that is about to leave; it is counted, and a share of them sampled."""
+        self._answers += 1
+        request = f"{self._run}-{self._answers:x}"
+        self.meter.degraded += found.degraded
+        if self.samples.wanted():
+            for key, rows in found.rows.items():
+                self.samples.offer(Sample(request, found.served_us, found.applied_us, key, entities[key], rows))
+        return request
+
+    def report(self) -> Ready:
         """Return what is served, and why not if something is not."""
-        self.reachable = self._reader is not None and await self._reader.answers()
-        store = self._reader.store if self._reader else None
+        reader, pulse = self.reader, self.pulse
         served = self.shelf.models.values()
         problem = self._problem()
         return {
@@ -153,7 +176,13 @@ class State:
             },
             "refused": dict(self.shelf.refused),
             "views": list(self.shelf.views.by_name) if self.shelf.views else [],
-            "online": {"reachable": self.reachable, "address": f"{store.host}:{store.port}" if store else None},
+            "online": {
+                "reachable": reader.up,
+                "address": f"{reader.store.host}:{reader.store.port}" if reader.store else None,
+                "breaker": reader.pipeline.breaker if reader.pipeline else "open",
+                "applied": None if pulse.applied_us is None else time_text(moment(pulse.applied_us)),
+                "night": str(moment(pulse.cutoff_us).date()) if pulse.cutoff_us else None,
+            },
         }
 
     def _problem(self) -> str | None:
@@ -163,13 +192,31 @@ class State:
             return "The service is still loading."
         if self.shelf.views is None:
             return self.shelf.views_fault
-        return None if self.reachable else self.store_fault or "The online store does not answer."
+        return None if self.reader.up else self.store_fault or "The online store does not answer."
+
+    def _gauges(self) -> dict[str, tuple[str, float]]:
+        pipeline, now = self.reader.pipeline, micros(self.ws.clock.now())
+        breaker = pipeline.breaker if pipeline else "open"
+        applied = self.pulse.applied_us
+        ages = {
+            "nightly_age_seconds": ("Time since the cutoff of the newest night online.", self.pulse.cutoff_us),
+            "live_age_seconds": ("Time since the log time that the stream has applied.", applied),
+        }
+        return {
+            "breaker_open": ("1 while reads fail at once, 0.5 while the store is probed.", BREAKER[breaker]),
+            "reads_in_flight": ("Reads that wait for the store.", pipeline.in_flight if pipeline else 0),
+            "reads_refused": ("Reads beyond the bulkhead since the start.", pipeline.refused if pipeline else 0),
+            "samples_dropped": ("Samples for the parity meter that found no room.", self.samples.dropped),
+            **{name: (told, max(now - at, 0) / SECOND_US) for name, (told, at) in ages.items() if at},
+        }
 
     async def _keep_up(self) -> None:
         while not self._stop.is_set():
             await self._join_if_silent()
             await asyncio.to_thread(self.shelf.refresh_views)
             await asyncio.to_thread(self.shelf.refresh_models)
+            if not self.loaded:
+                gc.freeze()  # what was loaded stays: the collector need not look at it again
             self.loaded = True
             try:
                 await asyncio.wait_for(self._stop.wait(), WATCH_SECONDS)
@@ -178,7 +225,7 @@ class State:
 
     async def _join_if_silent(self) -> None:
         """Join the store again if it does not answer: an embedded one that was killed is started by that."""
-        if self._reader is not None and await self._reader.answers():
+        if self.reader.up:
             return
         try:
             store = await asyncio.to_thread(self._join)
@@ -186,10 +233,10 @@ class State:
             self.store_fault = str(error)
             return
         self.store_fault = ""
-        if self._reader is None or self._reader.store != store:
-            former, self._reader = self._reader, OnlineReader(store)
-            if former is not None:
-                await former.close()
+        if self.reader.store != store:
+            former, self.reader = self.reader, Reader(store, self.ws.clock, self.meter, self.pulse)
+            self.reader.start(lambda: self.shelf.views)
+            await former.close()
 
     def _join(self) -> OnlineStore:
         fresh = ExitStack()

@@ -1,17 +1,22 @@
 """What is known of the published views, from the data-only ``views.json`` that publishing writes beside the registry.
 
-So serving needs neither Feast nor the catalogue; the lookup and the requests resolve their names here.
+So serving needs neither Feast nor the lake; the lookup and the requests resolve their names here.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+from infra.clock import cutoff
 from infra.errors import Rejected
+from infra.packed import Packable, Packing
 
 VIEWS_FILE = "views.json"
+SECOND_US = 1_000_000
 
 
 class Unknown(Rejected):
@@ -20,13 +25,44 @@ class Unknown(Rejected):
 
 @dataclass(frozen=True)
 class View:
-    """A published version of a feature group: its entity, the entity's key and the type of each feature."""
+    """A published version of a feature group, nightly or live.
+
+    Attributes
+    ----------
+    features
+        Feature = type, in the order of the packed row.
+    freshness_seconds
+        How old a value may be; 0 is without limit.
+    nightly
+        The view that a live one falls back on.
+    prior
+        The view that holds what is usual for a segment.
+    defaults
+        Declared defaults, of those features that have one.
+    elapsed
+        Features whose rows hold the moment of a fact; the time since then is finished when they are read.
+    derived
+        Features made of those.
+    """
 
     name: str
     group: str
     entity: str
     key: str
     features: Mapping[str, str]
+    version: str
+    freshness_seconds: int
+    served: Literal["nightly", "live"]
+    prior: str
+    nightly: str | None = None
+    defaults: Mapping[str, Packable] = field(default_factory=dict)
+    elapsed: tuple[str, ...] = ()
+    derived: tuple[str, ...] = ()
+
+    @cached_property
+    def packing(self) -> Packing:
+        """How its rows are packed."""
+        return Packing(self.features, self.version)
 
 
 class Reference(NamedTuple):
@@ -41,13 +77,23 @@ class Reference(NamedTuple):
 
 @dataclass(frozen=True)
 class Views:
-    """The published views of a project by name."""
+    """The published views of a project by name.
+
+    Attributes
+    ----------
+    night
+        The newest night when the file was written.
+    segment
+        Where a customer's segment stands, if the company has segments.
+    """
 
     project: str
+    night: date
     by_name: Mapping[str, View] = field(default_factory=dict)
+    segment: Reference | None = None
 
     def view(self, name: str) -> View:
-        """Return a view by its name, or the current version of a group: the one listed last.
+        """Return a view by its name, or the current version of a group: the one listed last, live if it is live.
 
         Raises
         ------
@@ -56,10 +102,14 @@ class Views:
         """
         if name in self.by_name:
             return self.by_name[name]
-        versions = [view for view in self.by_name.values() if view.group == name]
+        versions = [view for view in self.by_name.values() if view.group == name and view.served == "nightly"]
         if not versions:
             raise Unknown("feature view", "a published view or group", ascii(name[:100]))
-        return versions[-1]
+        return self.live_of(versions[-1]) or versions[-1]
+
+    def live_of(self, view: View) -> View | None:
+        """Return the live view of a nightly one."""
+        return next((live for live in self.by_name.values() if live.nightly == view.name), None)
 
     def resolve(self, reference: str) -> Reference:
         """Read ``<view or group>:<feature>``.
@@ -87,6 +137,16 @@ class Views:
         """Return the join key of an entity; one that no view has is named as every entity's key is."""
         return next((view.key for view in self.of_entity(entity)), f"{entity}_id")
 
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """The join keys of all views."""
+        return frozenset(view.key for view in self.by_name.values())
+
+    @cached_property
+    def cutoff(self) -> datetime:
+        """The cutoff of the newest night when the file was written."""
+        return cutoff(self.night)
+
 
 def load_views(folder: Path) -> Views:
     """Read the published views from Feast's folder.
@@ -99,7 +159,13 @@ def load_views(folder: Path) -> Views:
     try:
         content = json.loads((folder / VIEWS_FILE).read_text(encoding="utf-8"))
         views = {name: _view(name, entry) for name, entry in content["views"].items()}
-        return Views(str(content["project"]), views)
+        segment = content["segment"]
+        return Views(
+            str(content["project"]),
+            date.fromisoformat(content["night"]),
+            views,
+            Reference(*segment.split(":")) if segment else None,
+        )
     except FileNotFoundError:
         raise Rejected("published views", f"the file {VIEWS_FILE}", "none", "Run the nightly ring first.") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -107,5 +173,23 @@ def load_views(folder: Path) -> Views:
 
 
 def _view(name: str, entry: Mapping[str, Any]) -> View:
-    features = {str(feature): str(dtype) for feature, dtype in entry["features"].items()}
-    return View(name, str(entry["group"]), str(entry["entity"]), str(entry["key"]), features)
+    served = entry["served"]
+    if served not in ("nightly", "live") or (served == "live") != ("nightly" in entry):
+        raise ValueError(f"{name} is served {served}")
+    view = View(
+        name,
+        str(entry["group"]),
+        str(entry["entity"]),
+        str(entry["key"]),
+        {str(feature): str(dtype) for feature, dtype in entry["features"].items()},
+        str(entry["version"]),
+        int(entry["freshness_seconds"]),
+        served,
+        str(entry["prior"]),
+        entry.get("nightly"),
+        dict(entry["defaults"]),
+        tuple(entry.get("elapsed", ())),
+        tuple(entry.get("derived", ())),
+    )
+    _ = view.packing.form  # types and version that nothing can be packed with are refused here
+    return view

@@ -17,6 +17,7 @@ import pyarrow as pa
 from infra.clock import DAY, Nights, cutoff, parse_night
 from infra.company import Source
 from infra.errors import Rejected
+from infra.event_log import EPOCH, event_log
 from infra.lake import Commit, Lake
 from infra.workspace import Workspace
 from validation.parse import typed
@@ -62,7 +63,9 @@ def pattern(ws: Workspace, source: Source) -> str:
 
 
 def arrivals(ws: Workspace, source: Source) -> list[Arrival]:
-    """Return the files of a source that are there, in the order of their nights and names."""
+    """Return the files of a source that are there, in the order of their nights and names; a streamed one has none."""
+    if source.streamed:
+        return []
     path = pattern(ws, source)
     folder = Path(re.split(r"[^/]*[*?\[{]", path)[0] if re.search(r"[*?\[{]", path) else str(Path(path).parent))
     named = (
@@ -85,7 +88,7 @@ def refuse_missing(ws: Workspace) -> None:
     Rejected
         Some sources have no file.
     """
-    absent = [source for source in ws.company.sources if not arrivals(ws, source)]
+    absent = [source for source in filed(ws) if not arrivals(ws, source)]
     if not absent:
         return
     expected = [
@@ -98,23 +101,46 @@ def refuse_missing(ws: Workspace) -> None:
     )
 
 
+def filed(ws: Workspace) -> list[Source]:
+    """Return the sources that come as files."""
+    return [source for source in ws.company.sources if not source.streamed]
+
+
 def first_night(ws: Workspace) -> date:
-    """Return the company's first night: the first day of any of its sources, which all share.
+    """Return the company's first night: the first day of any of its files, else of its event log, which all share.
 
     Raises
     ------
     Rejected
-        A source has no file or no row.
+        A source has no file or no row, or all are streamed and nothing was.
     """
     commits = [c for source in ws.company.sources for c in ws.lake.commits(f"bronze/{source.name}")]
     if commits:
         return min(commit.nights.first for commit in commits)
     refuse_missing(ws)
-    return min(covered(ws, source).first for source in ws.company.sources)
+    days = [covered(ws, source).first for source in filed(ws)]
+    return min(days) if days else first_logged(ws)
+
+
+def first_logged(ws: Workspace) -> date:
+    """Return the day on which the event log accepted its first entry.
+
+    Raises
+    ------
+    Rejected
+        It holds none.
+    """
+    with event_log(ws) as log:
+        entries = log.read(0, 1)
+    if not entries:
+        raise Rejected("event log", "at least one event", "none", "The company's data begins with its first event.")
+    return (EPOCH + timedelta(microseconds=entries[0].accepted_us)).date()
 
 
 def last_night(ws: Workspace) -> date:
     """Return the company's last whole day: the newest night that every source has delivered or covers.
+
+    The event log covers whatever day is over.
 
     Raises
     ------
@@ -122,8 +148,10 @@ def last_night(ws: Workspace) -> date:
         A source has no file or no row, or no night was delivered by all of them.
     """
     refuse_missing(ws)
-    whole = [covered(ws, source).last for source in ws.company.sources if not source.nightly]
-    nightly = [{a.night for a in arrivals(ws, s) if a.night} for s in ws.company.sources if s.nightly]
+    if not (sources := filed(ws)):
+        return ws.clock.now().date() - DAY
+    whole = [covered(ws, source).last for source in sources if not source.nightly]
+    nightly = [{a.night for a in arrivals(ws, s) if a.night} for s in sources if s.nightly]
     common = set.intersection(*nightly) if nightly else set()
     if nightly and not common:
         raise Rejected("company", "a night for which every source has a file", "none")

@@ -4,23 +4,26 @@ The first half of the gate; Great Expectations sees the rows next.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from infra.clock import Nights
 from infra.company import Source
 from infra.errors import Rejected
-from infra.lake import Lake
 from validation.contracts import Column, Contract
 from validation.parse import DUCKDB, masked, typed
 from validation.sources import adapter
-from validation.sources.base import BROKEN, literal, quoted
+from validation.sources.base import BROKEN, FAULT, literal, quoted
+
+if TYPE_CHECKING:
+    from infra.lake import Lake  # Delta Lake comes with it, and the door of the service reads no table
 
 OURS = ("_row", "_file", "_position", "_ingested_at", "known_day")
 
 
 def parse_fact(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, contract: Contract, sources: Sequence[Source], nights: Nights
+    connection: duckdb.DuckDBPyConnection, lake: "Lake", contract: Contract, sources: Sequence[Source], nights: Nights
 ) -> None:
     """Make the table ``parsed`` of one fact: typed rows, and under ``_unparsable`` the columns that could not be read.
 
@@ -42,7 +45,7 @@ def parse_fact(
     connection.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS {' UNION ALL BY NAME '.join(parts)} ORDER BY _row")
 
 
-def load(connection: duckdb.DuckDBPyConnection, lake: Lake, source: Source, nights: Nights, number: int) -> str:
+def load(connection: duckdb.DuckDBPyConnection, lake: "Lake", source: Source, nights: Nights, number: int) -> str:
     """Make a table of the bronze rows of some nights, numbered; returns its name."""
     view = lake.view(connection, f"bronze/{source.name}", nights, name=f"bronze_{source.name}", partition="known_day")
     connection.execute(
@@ -65,7 +68,7 @@ def typed_rows(contract: Contract, source: Source, table: str, names: Sequence[s
     wanted = {column.name: column for column in contract.all_columns}
     if unknown := sorted(set(told) - set(wanted)):
         raise Rejected(f"source {source.name}, columns", f"columns of {contract.fact}: {', '.join(wanted)}", unknown[0])
-    told["event_id"] = f"{literal(source.name + ':')} || nullif({told['event_id']}, '')"
+    told["event_id"] = f"{literal((source.ids or source.name) + ':')} || nullif({told['event_id']}, '')"
     absent = {quoted(raw) for raw in source.columns.values() if raw not in names}
     texts = {name: "NULL" if told.get(name, "NULL") in absent else told.get(name, "NULL") for name in wanted}
     inner = ", ".join(f"nullif(({sql})::VARCHAR, '') AS {quoted(name)}" for name, sql in texts.items())
@@ -75,9 +78,10 @@ def typed_rows(contract: Contract, source: Source, table: str, names: Sequence[s
         for name, sql in read.items()
         if wanted[name].type != "text"
     )
-    broken = f"CASE WHEN t.{BROKEN} IS NOT NULL THEN 'row' END" if BROKEN in names else "NULL"
+    fault = f"'row' || coalesce(':' || t.{FAULT}, '')" if FAULT in names else "'row'"
+    broken = f"CASE WHEN t.{BROKEN} IS NOT NULL THEN {fault} END" if BROKEN in names else "NULL"
     outer = ", ".join(f"{finished(wanted[name], sql)} AS {quoted(name)}" for name, sql in read.items())
-    kept = ", ".join(name for name in (*OURS, *([BROKEN] if BROKEN in names else [])))
+    kept = ", ".join((*OURS, *(name for name in (BROKEN, FAULT) if name in names)))
     return f"""SELECT _row, _file AS file, _position AS position, _ingested_at AS ingested_at, known_day,
             {literal(source.name)} AS source, {literal(source.id_space)} AS id_space, {outer},
             list_filter([{broken}, {bad}]::VARCHAR[], lambda x: x IS NOT NULL) AS _unparsable

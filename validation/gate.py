@@ -207,7 +207,8 @@ REASONS = """CREATE OR REPLACE TEMP TABLE rejected AS
     SELECT _row, string_agg(reason, ';' ORDER BY reason) AS reason FROM (
         SELECT _row, 'unparsable:' || name AS reason FROM unread
         UNION SELECT _row, reason FROM broken b
-        WHERE NOT EXISTS (FROM unread u WHERE u._row = b._row AND (u.name = 'row' OR b.reason = 'missing:' || u.name)))
+        WHERE NOT EXISTS (FROM unread u
+            WHERE u._row = b._row AND (starts_with(u.name, 'row') OR b.reason = 'missing:' || u.name)))
     GROUP BY _row"""
 QUARANTINE = """SELECT source, file, position, ingested_at, reason, raw, known_day
     FROM rejected JOIN parsed USING (_row) JOIN raw_json USING (_row) ORDER BY known_day, file, position"""

@@ -6,6 +6,7 @@ what arrives for it goes to the next one.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -31,6 +32,7 @@ from validation.arrivals import (
     refuse_missing,
     seen,
 )
+from validation.logged import Logged, drain, keep_strays, of_days, refuse_trimmed
 from validation.sources.base import BROKEN, literal, quoted
 
 
@@ -86,7 +88,13 @@ def ingest(ws: Workspace, night: date, run: str = "") -> dict[str, object]:
     plans = [made for source in ws.company.sources if (made := plan(ws, source, Nights(first, night)))]
     if plans:
         refuse_missing(ws)
-    rows = [(made, stamped(ws, made)) for made in plans]
+    streamed = [made for made in plans if made.source.streamed]
+    logged = drain(ws, streamed, Nights(first, night)) if streamed else Logged({})
+    rows = [(made, stamped(ws, made, logged.rows)) for made in plans]
+    for made, found in rows:
+        if made.source.streamed and made.lost:
+            refuse_trimmed(ws, made.source, made.lost, found.num_rows)
+    keep_strays(ws, logged.strays, run)
     written = {made.source.name: write(ws, made, found, run) for made, found in rows}
     return {"night": str(night), "skipped": not plans, "sources": written}
 
@@ -104,6 +112,8 @@ def plan(ws: Workspace, source: Source, history: Nights) -> Plan | None:
         lost = ws.lake.damaged(f"bronze/{source.name}", history.last)
         return replan(ws, source, history.last) if lost else None
     nights = Nights(closed + DAY if closed else history.first, history.last)
+    if source.streamed:
+        return Plan(source, nights, closed, (), late=False)
     files = arrivals(ws, source)
     refuse_absent(ws, source, nights, files)
     old = [file for file in files if file.night is None or (closed and file.night <= closed)]
@@ -125,6 +135,8 @@ def replan(ws: Workspace, source: Source, lost: date) -> Plan:
     first = max(at for at, commit in enumerate(commits) if commit.nights.first <= lost <= commit.nights.last)
     nights, then = commits[first].nights, (commits[first].notes or {})["files"]
     closed = nights.first - DAY if nights.first > first_night(ws) else None
+    if source.streamed:
+        return Plan(source, nights, closed, (), late=False, lost=lost)
     files = [file for file in arrivals(ws, source) if file.name in then]
     if moved := sorted(set(then) - {file.name for file in files if file.digest() == then[file.name][2]}):
         remedy = "Put the file back as it was, or restore the lake from a backup."
@@ -156,15 +168,15 @@ def refuse_absent(ws: Workspace, source: Source, nights: Nights, files: list[Arr
         raise Rejected(f"source {source.name}", f"records through {nights.last}", f"records through {last} only")
 
 
-def stamped(ws: Workspace, plan: Plan) -> pa.Table:
-    """Return the plan's new rows with ``_ingested_at`` and ``known_day``.
+def stamped(ws: Workspace, plan: Plan, logged: Mapping[str, pa.Table]) -> pa.Table:
+    """Return the plan's new rows with ``_ingested_at`` and ``known_day``; those of the log were read already.
 
     Raises
     ------
     Rejected
         A file cannot be read, or the source is empty.
     """
-    rows = read(plan.source, plan.files)
+    rows = logged[plan.source.name] if plan.source.streamed else read(plan.source, plan.files)
     refuse_empty(ws, plan, rows)
     with ws.lake.connect() as connection:
         connection.register("raw", rows)
@@ -207,6 +219,8 @@ def refuse_empty(ws: Workspace, plan: Plan, rows: pa.Table) -> None:
     Rejected
         The source is empty.
     """
+    if plan.source.streamed:
+        return
     before = sum((commit.notes or {}).get("rows", 0) for commit in ws.lake.commits(plan.table))
     quiet_night = plan.source.nightly and (before or len(plan.nights) == 1)
     if not rows.num_rows and not quiet_night:
@@ -244,6 +258,7 @@ def write(ws: Workspace, plan: Plan, rows: pa.Table, run: str) -> dict[str, obje
     ).hexdigest()
     nights = Nights(plan.lost, plan.lost) if plan.lost else plan.nights
     # A night that is read again says nothing new about the files.
-    commit = Commit(nights, inputs, run, {"files": {} if plan.lost else files, "rows": rows.num_rows})
+    notes = {"files": {} if plan.lost else files, "rows": rows.num_rows}
+    commit = Commit(nights, inputs, run, notes | ({"days": of_days(rows)} if plan.source.streamed else {}))
     ws.lake.replace(plan.table, rows, commit, partition="known_day")
     return {"nights": str(nights), "rows": rows.num_rows, "files": len(files)}

@@ -1,13 +1,16 @@
 """Same or corrected (rule T3): which accepted rows are new to silver and which repeat what it knows."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from infra.clock import DAY, Nights
-from infra.lake import Lake
 from validation.contracts import Contract
 from validation.sources.base import quoted
+
+if TYPE_CHECKING:
+    from infra.lake import Lake  # Delta Lake comes with it, and the door of the service reads no table
 
 FIRST = (
     "event_id",
@@ -43,7 +46,7 @@ def payload(contract: Contract, alias: str) -> str:
 
 
 def mark_duplicates(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, contract: Contract, accepted: str, nights: Nights
+    connection: duckdb.DuckDBPyConnection, lake: "Lake", contract: Contract, accepted: str, nights: Nights
 ) -> tuple[str, str]:
     """Make the tables of row numbers that repeat a row of earlier nights or an earlier row of these, or revise one.
 
@@ -75,7 +78,7 @@ def mark_duplicates(
     return "repeats", "revising"
 
 
-def earlier(connection: duckdb.DuckDBPyConnection, lake: Lake, contract: Contract, nights: Nights) -> Sequence[str]:
+def earlier(connection: duckdb.DuckDBPyConnection, lake: "Lake", contract: Contract, nights: Nights) -> Sequence[str]:
     """Make the table ``known`` of what earlier nights of silver say under the event ids at hand, if there are any."""
     table = f"silver/{contract.fact}"
     commits = lake.commits(table)

@@ -49,7 +49,7 @@ STAMP = pa.timestamp("us", "UTC")
 KEY_TYPES = {ValueType.STRING: pa.string(), ValueType.INT64: pa.int64()}
 
 
-class RapportEngineConfig(FeastConfigBaseModel):  # type: ignore[misc]
+class RapportEngineConfig(FeastConfigBaseModel):
     """Settings of the engine; the type alone is enough."""
 
     type: Literal["features.store.engine.RapportEngine"] = "features.store.engine.RapportEngine"
@@ -72,7 +72,7 @@ class Source:
     created: str | None
 
 
-class RapportEngine(LocalComputeEngine):  # type: ignore[misc]
+class RapportEngine(LocalComputeEngine):
     """Materialises views."""
 
     def __init__(self, *, type: str = "", replace: bool = False, folder: str | None = None, **kwargs: Any) -> None:
@@ -153,7 +153,7 @@ class RapportEngine(LocalComputeEngine):  # type: ignore[misc]
             task.project,
             config.online_store.connection_string,
             compute_versioned_name(view, config.registry.enable_online_feature_view_versioning),
-            [(field.name, str(field.dtype)) for field in view.schema],
+            sorted((field.name, str(field.dtype)) for field in view.schema),
             str(task.start_time),
             str(task.end_time),
             self.replace,

@@ -34,6 +34,8 @@ from redis.cluster import ClusterNode
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from features.catalogue import CATALOGUE
+from features.store.offline import GROUP_TAG, SERVED_TAG
 from infra import online_rows
 from infra.feast_form import EPOCH, decode_time, feature_field, time_field
 from infra.online import CONNECT_SECONDS, OnlineStore, project_of
@@ -44,15 +46,13 @@ MICROSECOND = timedelta(microseconds=1)
 DTYPES = {Int64: "int64", Float64: "float64", String: "string"}
 NO_VERSION = "00000000"
 VERSION = re.compile(r"[0-9a-f]{8}")
-# Feast's live views carry this tag; only their rows can expire before the next one comes.
-SERVED_TAG = "served"
 VALID_UNTIL = slice(20, 28)
 
 Written = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 Told = tuple[datetime | None, dict[str, Value] | None]
 
 
-class RapportOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]
+class RapportOnlineStoreConfig(RedisOnlineStoreConfig):
     """Settings of the store: those of Feast's Redis store, whose ``skip_dedup`` and ``client`` do nothing here."""
 
     type: Literal["features.store.online.RapportOnlineStore"] = "features.store.online.RapportOnlineStore"
@@ -79,13 +79,14 @@ class Found:
         return int(FieldStatus.NULL_VALUE if held in (None, "null_val") else FieldStatus.PRESENT)
 
 
-class RapportOnlineStore(RedisOnlineStore):  # type: ignore[misc]
+class RapportOnlineStore(RedisOnlineStore):
     """Rows of values by entity."""
 
     def __init__(self) -> None:
         super().__init__()
         self._writing = threading.Lock()
         self._writer: RowWriter | None = None
+        self._client: Any = None
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
 
     def online_write_batch(
@@ -231,7 +232,7 @@ class RapportOnlineStore(RedisOnlineStore):  # type: ignore[misc]
         nodes, options = self._parse_connection_string(settings.connection_string)
         host, port = nodes[0]["host"], int(nodes[0]["port"])
         if settings.redis_type == RedisType.redis_sentinel:
-            host, port = self._sentinel(settings).discover_master(settings.sentinel_master)
+            host, port = self._sentinel(settings).discover_master(settings.sentinel_master)  # type: ignore[no-untyped-call]
         secret = options.get("password")
         return OnlineStore(
             host,
@@ -253,10 +254,11 @@ class RapportOnlineStore(RedisOnlineStore):  # type: ignore[misc]
         if self._client is None:
             nodes, options = self._options(online_store_config, Retry(NoBackoff(), 0))
             if online_store_config.redis_type == RedisType.redis_cluster:
-                self._client = redis.RedisCluster(startup_nodes=[ClusterNode(**node) for node in nodes], **options)
+                startup = [ClusterNode(**node) for node in nodes]  # type: ignore[no-untyped-call]
+                self._client = redis.RedisCluster(startup_nodes=startup, **options)
             elif online_store_config.redis_type == RedisType.redis_sentinel:
-                sentinel = self._sentinel(online_store_config)
-                self._client = sentinel.master_for(online_store_config.sentinel_master, **options)
+                name = online_store_config.sentinel_master
+                self._client = self._sentinel(online_store_config).master_for(name, **options)  # type: ignore[no-untyped-call]
             else:
                 self._client = redis.Redis(**nodes[0], **options)
         return self._client
@@ -271,7 +273,7 @@ class RapportOnlineStore(RedisOnlineStore):  # type: ignore[misc]
                 self._clients[loop] = aioredis.RedisCluster(startup_nodes=startup, **options)
             elif online_store_config.redis_type == RedisType.redis_sentinel:
                 hosts = [(node["host"], node["port"]) for node in nodes]
-                sentinel = aioredis.Sentinel(hosts, **options)
+                sentinel = aioredis.Sentinel(hosts, **options)  # type: ignore[no-untyped-call]
                 self._clients[loop] = sentinel.master_for(online_store_config.sentinel_master, **options)
             else:
                 self._clients[loop] = aioredis.Redis(**nodes[0], **options)
@@ -279,13 +281,14 @@ class RapportOnlineStore(RedisOnlineStore):  # type: ignore[misc]
 
     def _sentinel(self, settings: RapportOnlineStoreConfig) -> Sentinel:
         nodes, options = self._options(settings, Retry(NoBackoff(), 0))
-        return Sentinel([(node["host"], node["port"]) for node in nodes], **options)
+        hosts = [(node["host"], node["port"]) for node in nodes]
+        return Sentinel(hosts, **options)  # type: ignore[no-untyped-call]
 
     def _options(self, settings: RapportOnlineStoreConfig, retry: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         nodes, options = self._parse_connection_string(settings.connection_string)
         seconds = settings.timeout_seconds
         told = {"socket_timeout": seconds, "socket_connect_timeout": min(seconds, CONNECT_SECONDS), "retry": retry}
-        return [{"host": node["host"], "port": int(node["port"])} for node in nodes], told | options
+        return [{"host": node["host"], "port": int(node["port"])} for node in nodes], options | told
 
     def _found(self, config: RepoConfig, asked: Sequence[tuple["Asked", list[EntityKey]]]) -> list[list[Found]]:
         """Return what is online of the entities of each view, all in one go."""
@@ -364,12 +367,19 @@ class People:
 
 
 def packing_of(view: FeatureView) -> Packing | None:
-    """Return how the rows of a view are packed; not at all if a feature is of another type."""
-    if any(field.dtype not in DTYPES for field in view.features):
+    """Return how the rows of a view are packed; not at all if a feature is of another type.
+
+    Feast does not keep the order in which features were declared, so it is that of the catalogue for a group's view,
+    and by name for any other. A view of a definition that the catalogue no longer has is not packed.
+    """
+    tags, dtypes = view.tags or {}, {field.name: DTYPES.get(field.dtype) for field in view.features}
+    version, names = tags.get("version", NO_VERSION), sorted(dtypes)
+    if GROUP_TAG in tags:
+        group = next((one for one in CATALOGUE if (one.name, one.version) == (tags[GROUP_TAG], version)), None)
+        names = [feature.name for feature in group.outputs] if group else []
+    if sorted(names) != sorted(dtypes) or None in dtypes.values():
         return None
-    version = (view.tags or {}).get("version", NO_VERSION)
-    dtypes = {field.name: DTYPES[field.dtype] for field in view.features}
-    return Packing(dtypes, version if VERSION.fullmatch(version) else NO_VERSION)
+    return Packing({name: str(dtypes[name]) for name in names}, version if VERSION.fullmatch(version) else NO_VERSION)
 
 
 def micros(moment: datetime) -> int:
@@ -380,12 +390,11 @@ def micros(moment: datetime) -> int:
 def _encoded(config: RepoConfig, table: FeatureView, data: Sequence[Written]) -> Rows:
     """Return rows of Feast's values as the writer takes them; a feature that a row lacks has no value in it."""
     name = compute_versioned_name(table, config.registry.enable_online_feature_view_versioning)
-    version = config.entity_key_serialization_version
-    names, absent = [field.name for field in table.features], Value()
+    version, packing, absent = config.entity_key_serialization_version, packing_of(table), Value()
+    names = packing.names if packing else tuple(field.name for field in table.features)
     event = np.array([micros(at) for *_, at, _ in data], np.int64)
     known = np.array([micros(made or at) for *_, at, made in data], np.int64)
     columns = [[row.get(feature, absent) for _, row, *_ in data] for feature in names]
-    packing = packing_of(table)
     return Rows(
         online_rows.binary([_redis_key(config.project, key, version) for key, *_ in data]),
         (row_field(name), _marks(packing, columns, event, known)),

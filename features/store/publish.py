@@ -1,9 +1,11 @@
 """Publishing: the nights of gold go online through Feast, after the build and before anything is served.
 
-Feast's Redis store keeps the newer event time, so nights may come in any order and again. It also skips a row of the
-very same instant: a night whose rows changed is withdrawn first.
+The online store keeps the newer row, so nights may come in any order and again. A night built again replaces its rows;
+rows that it lost are withdrawn first. With each night go the priors of its segments, then a watermark, which says on
+the server itself what it was given: one that came back empty has none, and is filled again.
 """
 
+import shutil
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -11,13 +13,12 @@ from io import StringIO
 from typing import Any
 
 import redis
-from feast import FeatureStore
 from sqlalchemy.exc import OperationalError
 
 from features.build import features_table
 from features.catalogue import groups_of
-from features.spec import Group
-from features.store.online_rows import withdraw
+from features.priors import SEGMENT, prior_view, priors, segment_of
+from features.spec import Group, columns_in
 from features.store.published import (
     Night,
     Record,
@@ -29,14 +30,20 @@ from features.store.published import (
     write_json,
     write_record,
 )
-from features.store.repo import apply_definitions, definitions, open_store
+from features.store.repo import UNFINISHED, apply_definitions, definitions, open_store
+from features.store.withdrawn import withdraw
 from infra.clock import Nights, cutoff, refuse_open_night, start_of
 from infra.errors import Transient, one_line
+from infra.feast_form import EPOCH, entity_key
 from infra.locks import alone
 from infra.online import OnlineStore, online_store
+from infra.online_rows import RowWriter, ViewForm
+from infra.packed import Packing, published_key
 from infra.workspace import Workspace
 
 VIEWS = "views.json"
+# Measures that are seconds up to the moment of the question.
+ELAPSED = frozenset({"since", "age"})
 
 
 @dataclass(frozen=True)
@@ -79,21 +86,74 @@ def publish(ws: Workspace, night: date, run: str = "") -> dict[str, Any]:
         raise Transient(f"Night {night} could not be published ({one_line(cause or error)}).") from error
 
 
+def refill_if_empty(ws: Workspace) -> bool:
+    """Publish again what was published if the online store does not hold it any more; return whether it was so.
+
+    Cheap where nothing is missing: one question to the server.
+
+    Raises
+    ------
+    Transient
+        The online store went away.
+    """
+    record = read_record(path_of(ws))
+    if not record.nights:
+        return False
+    with online_store(ws) as online:
+        if _watermark(online)[0] == max(record.nights):
+            return False
+        newest = max(record.nights)
+        publish(ws, date.fromisoformat(newest), record.nights[newest]["run"])
+    return True
+
+
 def _publish(ws: Workspace, night: date, run: str) -> dict[str, Any]:
     with alone(ws.folder("feast") / "publish.lock"), online_store(ws) as online:
-        record, told = read_record(path_of(ws)), definitions(ws, groups_of(ws.company))
-        whole = record.keys == 0 or online.count() < record.keys
-        plans = [_plan(ws, group, record, night, whole) for group in groups_of(ws.company)]
+        groups = groups_of(ws.company)
+        record, told = read_record(path_of(ws)), definitions(ws, groups)
+        newest = max(record.nights, default=None)
+        given, keys = _watermark(online)
+        whole = newest is None or given != newest or online.count() < keys
+        plans = [_plan(ws, group, record, night, whole) for group in groups]
         idle = not any(plan.write or plan.changed for plan in plans) and str(night) in record.nights
         if ws.settings.skip_unchanged and idle and told == record.definitions and (ws.folder("feast") / VIEWS).exists():
             return {"night": str(night), "skipped": True, "keys": record.keys}
-        values = _write(ws, online, plans)
         record.nights[str(night)] = {"published_at": ws.clock.now().isoformat(), "run": run}
+        values = _write(ws, online, plans)
+        _write_priors(ws, online, groups, max(date.fromisoformat(each) for each in record.nights))
         record.views |= {plan.group.view: plan.nights for plan in plans}
-        record.keys, record.definitions = online.count(), told
+        record.keys, record.definitions = _subjects(online), told
         _describe(ws, record)
         write_record(path_of(ws), record)
+        _mark(online, record)
+        shutil.rmtree(ws.folder("feast") / UNFINISHED, ignore_errors=True)
         return {"night": str(night), "keys": record.keys, "values": values}
+
+
+def _watermark(online: OnlineStore) -> tuple[str | None, int]:
+    """Return, by the server's own account, the newest night that it was given and how many keys it then had."""
+    try:
+        with online.client() as client:
+            night, keys = client.hmget(published_key(online.project), ["night", "keys"])
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise online.silent(error) from error
+    return (night.decode(), int(keys)) if night and keys else (None, 0)
+
+
+def _subjects(online: OnlineStore) -> int:
+    """Return how many entities are online; segments, which only have priors, are not counted."""
+    segments = entity_key("", {SEGMENT: ("string", "")})[:-4]
+    return sum(not key.startswith(segments) for key in online.keys())  # noqa: SIM118  # it is no mapping
+
+
+def _mark(online: OnlineStore, record: Record) -> None:
+    night = max(record.nights)
+    told = {"night": night, "keys": online.count(), "published_at": record.nights[night]["published_at"]}
+    try:
+        with online.client() as client:
+            client.hset(published_key(online.project), mapping=told)
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise online.silent(error) from error
 
 
 def _plan(ws: Workspace, group: Group, record: Record, night: date, whole: bool) -> Plan:
@@ -114,22 +174,29 @@ def _plan(ws: Workspace, group: Group, record: Record, night: date, whole: bool)
 
 def _write(ws: Workspace, online: OnlineStore, plans: list[Plan]) -> dict[str, int]:
     """Write what the plans say through Feast; return the values written per view."""
-    store = open_store(ws, online)
+    store, replacing = open_store(ws, online), open_store(ws, online, replace=True)
     apply_definitions(ws, store)
     try:
         for plan in plans:
             if plan.changed:
-                withdraw(online, plan.group, {cutoff(day) for day in plan.changed})
+                withdraw(ws, online, plan.group, plan.changed)
             if plan.write:
-                _materialise(store, plan.group, plan.write)
+                start, end = start_of(plan.write.first), cutoff(plan.write.last)
+                with redirect_stdout(StringIO()):
+                    (replacing if plan.changed else store).materialize(start, end, feature_views=[plan.group.view])
     except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise Transient(f"The online store went away while night values were written ({error}).") from error
+        raise online.silent(error) from error
     return {plan.group.view: _values(ws, plan) for plan in plans if plan.write}
 
 
-def _materialise(store: FeatureStore, group: Group, nights: Nights) -> None:
-    with redirect_stdout(StringIO()):
-        store.materialize(start_of(nights.first), cutoff(nights.last), feature_views=[group.view])
+def _write_priors(ws: Workspace, online: OnlineStore, groups: tuple[Group, ...], night: date) -> None:
+    known = (cutoff(night) - EPOCH) // timedelta(microseconds=1)
+    with RowWriter(online, replace=True) as writer:
+        for group in groups:
+            rows = priors(ws, groups, group, night)
+            packing = Packing({feature.name: feature.dtype for feature in group.outputs}, group.version)
+            form = ViewForm(ws.company.name, SEGMENT, prior_view(group), packing)
+            writer.write(form, rows[SEGMENT].combine_chunks(), rows, known, known)
 
 
 def _values(ws: Workspace, plan: Plan) -> int:
@@ -142,15 +209,52 @@ def _values(ws: Workspace, plan: Plan) -> int:
 
 def _describe(ws: Workspace, record: Record) -> None:
     """Write ``views.json``, from which serving knows what is online without importing Feast."""
-    views = {
-        group.view: {
-            "group": group.name,
-            "entity": group.entity.name,
-            "key": group.entity.key,
-            "features": {feature.name: feature.dtype for feature in group.outputs},
-            "version": group.version,
-            "freshness_seconds": int((group.freshness or timedelta(0)).total_seconds()),
-        }
-        for group in groups_of(ws.company)
+    groups = groups_of(ws.company)
+    views: dict[str, dict[str, Any]] = {}
+    for group in groups:
+        views[group.view] = described(group)
+        if group.served == "live":
+            views[group.live_view] = described_live(group)
+    segment = segment_of(groups)
+    told = {
+        "project": ws.company.name,
+        "views": views,
+        "night": max(record.nights),
+        "segment": f"{segment[0].view}:{segment[1]}" if segment else None,
     }
-    write_json(ws.folder("feast") / VIEWS, {"project": ws.company.name, "views": views, "night": max(record.nights)})
+    write_json(ws.folder("feast") / VIEWS, told)
+
+
+def described(group: Group) -> dict[str, Any]:
+    """Return what serving is told of a group's nightly view."""
+    empty = {name: measure.empty_value for name, (measure, _window) in group.measured.items()}
+    empty |= {derived.name: derived.empty for derived in group.derived}
+    return {
+        "group": group.name,
+        "entity": group.entity.name,
+        "key": group.entity.key,
+        "features": {feature.name: feature.dtype for feature in group.outputs},
+        "version": group.version,
+        "freshness_seconds": int((group.freshness or timedelta(0)).total_seconds()),
+        "served": "nightly",
+        "prior": prior_view(group),
+        "defaults": {feature.name: feature.default for feature in group.outputs if feature.default is not None},
+        "empty": {name: value for name, value in empty.items() if value is not None},
+    }
+
+
+def described_live(group: Group) -> dict[str, Any]:
+    """Return what serving is told of a group's live view: also which features are finished when they are read."""
+    elapsed = [name for name, (measure, _window) in group.measured.items() if measure.kind in ELAPSED]
+    moving, derived = set(elapsed), []
+    for one in group.ordered:
+        if not moving.isdisjoint(columns_in([one.value])):
+            moving.add(one.name)
+            derived.append(one.name)
+    return described(group) | {
+        "served": "live",
+        "nightly": group.view,
+        "freshness_seconds": int(group.live_freshness.total_seconds()),
+        "elapsed": elapsed,
+        "derived": derived,
+    }

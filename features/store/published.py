@@ -160,7 +160,7 @@ def timed(
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a small JSON file, whole or not at all."""
+    """Write a small JSON file, whole or not at all; what is in an order stays in it."""
     fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+    fresh.write_text(json.dumps(content, indent=1), encoding="utf-8")
     fresh.replace(path)

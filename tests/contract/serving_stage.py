@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,10 +24,13 @@ from starlette.testclient import TestClient
 from infra.clock import FixedClock
 from infra.company import Company
 from infra.embedded import server_binary
+from infra.feast_form import entity_key
 from infra.online import OnlineStore
+from infra.packed import FOREVER_US, Packing, row_field
 from infra.settings import Settings
 from infra.workspace import Workspace
 from serving.app import create_app
+from serving.lookup import micros
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -37,8 +40,11 @@ with warnings.catch_warnings():
 CUTOFF = datetime(2026, 11, 20, 23, 59, 59, 999999, tzinfo=UTC)
 NOW = CUTOFF + timedelta(hours=2)
 ORDERS, TICKETS = "customer_orders_0a1b2c3d", "ticket_progress_4e5f6a7b"
-VIEWS = {
+ORDINARY: dict[str, Any] = {"served": "nightly", "freshness_seconds": 129_600, "empty": {}}
+VIEWS: dict[str, Any] = {
     "project": "small",
+    "night": "2026-11-20",
+    "segment": None,
     "views": {
         ORDERS: {
             "group": "customer_orders",
@@ -46,6 +52,9 @@ VIEWS = {
             "key": "customer_id",
             "version": "0a1b2c3d",
             "features": {"orders__30d": "int64", "spend__30d": "float64", "segment": "string", "gap": "float64"},
+            "prior": f"{ORDERS}__prior",
+            "defaults": {"segment": "consumer"},
+            **ORDINARY,
         },
         TICKETS: {
             "group": "ticket_progress",
@@ -53,10 +62,13 @@ VIEWS = {
             "key": "ticket_id",
             "version": "4e5f6a7b",
             "features": {"events__7d": "int64", "gap": "float64"},
+            "prior": f"{TICKETS}__prior",
+            "defaults": {},
+            **ORDINARY,
         },
     },
 }
-ALL = [f"{ORDERS}:{name}" for name in VIEWS["views"][ORDERS]["features"]]  # type: ignore[index]
+ALL = [f"{ORDERS}:{name}" for name in VIEWS["views"][ORDERS]["features"]]
 TYPES = {"int64": Int64, "float64": Float64, "string": String}
 BINARIES = {"valkey": lambda: str(server_binary()), "redis": lambda: "redis-server"}
 ONE = {"customer_id": ["A1"]}
@@ -109,14 +121,43 @@ def rows(key: str, view: str) -> pd.DataFrame:
         "events__7d": [1, 2, 3],
         "gap": [1.5, None, 2.5],
     }
-    features = VIEWS["views"][view]["features"]  # type: ignore[index]
+    features = VIEWS["views"][view]["features"]
     times = [CUTOFF, CUTOFF - timedelta(days=1), datetime(2026, 11, 1, tzinfo=UTC)]
     frame = {key: ["A1", "A2", "Ä3"], **{name: values[name] for name in features}}
     return pd.DataFrame({**frame, "event_time": pd.to_datetime(times, utc=True), "known_at": CUTOFF})
 
 
+def write_rows(online: OnlineStore) -> None:
+    """Write the packed rows of both views."""
+    for name, view in VIEWS["views"].items():
+        for row in rows(view["key"], name).to_dict("records"):
+            values = [None if value != value else value for value in (row[feature] for feature in view["features"])]
+            write_row(online, name, str(row[view["key"]]), values, row["event_time"].to_pydatetime())
+
+
+def write_row(
+    online: OnlineStore,
+    view: str,
+    entity: str,
+    values: Sequence[Any],
+    event_time: datetime = CUTOFF,
+    known_at: datetime = CUTOFF,
+    valid_until: datetime | None = None,
+    views: Mapping[str, Any] = VIEWS,
+    key: str = "",
+) -> None:
+    """Write one packed row of a view, or of the priors of one."""
+    entry = views["views"][view.removesuffix("__prior")]
+    packing = Packing(entry["features"], entry["version"])
+    until = FOREVER_US if valid_until is None else micros(valid_until)
+    raw: Any = online.client()
+    name = entity_key("small", {key or entry["key"]: ("string", entity)})
+    raw.hset(name, row_field(view), packing.pack(micros(event_time), micros(known_at), until, values))
+
+
 def feast_store(online: OnlineStore, folder: Path) -> FeatureStore:
-    """Build Feast's own repository of the two views and write their rows through Feast."""
+    """Build Feast's own repository of the two views and write their rows through Feast, and the packed ones."""
+    write_rows(online)
     config = RepoConfig(
         project="small",
         provider="local",
@@ -125,7 +166,7 @@ def feast_store(online: OnlineStore, folder: Path) -> FeatureStore:
         entity_key_serialization_version=3,
     )
     store = FeatureStore(config=config)
-    for name, view in VIEWS["views"].items():  # type: ignore[attr-defined]
+    for name, view in VIEWS["views"].items():
         frame = rows(view["key"], name)
         frame.astype({"event_time": "datetime64[us, UTC]"}).to_parquet(folder / f"{name}.parquet")
         source = FileSource(
@@ -188,8 +229,10 @@ def publish_models(ws: Workspace) -> None:
     publish_model(ws, "offer", "1", "lightgbm_policy", files, {"actions": ["none", "discount"]})
 
 
-def publish_views(ws: Workspace) -> None:
-    (ws.folder("feast") / "views.json").write_text(json.dumps(VIEWS))
+def publish_views(ws: Workspace, views: Mapping[str, Any] = VIEWS) -> None:
+    fresh = ws.folder("feast") / "views.new"
+    fresh.write_text(json.dumps(views))
+    fresh.replace(ws.folder("feast") / "views.json")
 
 
 @contextmanager

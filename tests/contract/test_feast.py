@@ -1,5 +1,6 @@
 """Feast as Rapport uses it, for real: training sets as known then, and nights published into a Valkey server."""
 
+import json
 import os
 import signal
 import subprocess
@@ -16,19 +17,22 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from features.catalogue import groups_of
+from features.catalogue import CATALOGUE, groups_of
 from features.live import historical
+from features.priors import prior_view
 from features.spec import Group
 from features.store.history import training_frame
 from features.store.objects import service_of, view_of
-from features.store.publish import publish
+from features.store.publish import described, described_live, publish
 from features.store.published import PUBLISH_LAG, path_of, publication_times
 from features.store.repo import apply_definitions, open_store
 from infra.clock import FixedClock, Nights, cutoff
 from infra.company import Company, Source
 from infra.errors import Rejected, Transient
+from infra.feast_form import EPOCH, entity_key
 from infra.lake import Commit
 from infra.online import OnlineStore, online_store
+from infra.packed import FOREVER_US, Packing, row_field
 from infra.settings import Settings
 from infra.workspace import Workspace
 
@@ -264,6 +268,57 @@ def test_what_is_online_equals_gold(ws: Workspace, group: Group) -> None:
             assert online_row(ws, online, group, key) == gold_row(rows, group, key, LAST)
 
 
+def test_the_packed_row_of_a_night_reads_in_the_order_that_is_published(ws: Workspace, group: Group) -> None:
+    rows = build(ws, group, HISTORY)
+    with online_store(ws) as online, online.client() as client:
+        publish(ws, LAST)
+        told = json.loads((ws.folder("feast") / "views.json").read_text())
+        view = told["views"][group.view]
+        assert [*view["features"]] == [feature.name for feature in group.outputs]
+        row = client.hget(key_of("C000002"), row_field(group.view))
+        found = Packing(view["features"], view["version"]).unpack(row)
+        assert dict(zip(view["features"], found.values, strict=True)) == gold_row(rows, group, "C000002", LAST)
+        at = (cutoff(LAST) - EPOCH) // MICROSECOND
+        assert (found.event_us, found.known_us, found.valid_until_us) == (at, at, FOREVER_US)
+        assert (view["served"], view["prior"], told["segment"]) == ("nightly", prior_view(group), None)
+
+
+def test_a_live_view_names_its_nightly_one_and_what_is_finished_when_it_is_read() -> None:
+    live = [group for group in CATALOGUE if group.served == "live"]
+    for group in live:
+        nightly, told = described(group), described_live(group)
+        assert (told["served"], told["nightly"], told["prior"]) == ("live", group.view, nightly["prior"])
+        assert told["freshness_seconds"] == group.live_freshness.total_seconds() < nightly["freshness_seconds"]
+        kinds = {name: measure.kind for name, (measure, _) in group.measured.items()}
+        assert told["elapsed"] == [name for name, kind in kinds.items() if kind in ("since", "age")]
+        assert set(told["derived"]) <= {one.name for one in group.derived}
+    assert any(described_live(group)["elapsed"] for group in live)
+
+
+def test_what_is_usual_is_online_for_everybody(ws: Workspace, group: Group) -> None:
+    rows = build(ws, group, HISTORY)
+    with online_store(ws) as online, online.client() as client:
+        publish(ws, LAST)
+        packing = Packing({feature.name: feature.dtype for feature in group.outputs}, group.version)
+        key = entity_key("tiny", {"segment_id": ("string", "*")})
+        prior = dict(
+            zip(packing.names, packing.unpack(client.hget(key, row_field(prior_view(group)))).values, strict=True)
+        )
+    night = [row for row in rows.to_pylist() if row["night"] == LAST]
+    for feature in group.outputs:
+        held = sorted(row[feature.name] for row in night if row[feature.name] is not None)
+        middle = held[(len(held) - 1) // 2]
+        if feature.dtype == "float64":
+            middle = (middle + held[len(held) // 2]) / 2
+        if feature.dtype == "string":
+            middle = max(held, key=lambda word: (held.count(word), [-ord(letter) for letter in word]))
+        assert prior[feature.name] == middle, feature.name
+
+
+def key_of(customer: str) -> bytes:
+    return entity_key("tiny", {"customer_id": ("string", customer)})
+
+
 def test_publishing_twice_changes_nothing(ws: Workspace, group: Group) -> None:
     build(ws, group, HISTORY)
     with online_store(ws) as online:
@@ -357,13 +412,13 @@ def test_the_second_try_finishes_after_the_store_was_killed(
     undisturbed = workspace(tmp_path / "undisturbed")
     for each in (ws, undisturbed):
         build(each, group, Nights(LAST, LAST), customers=6_000)
-    with pytest.raises(Transient, match="went away"):
+    with pytest.raises(Transient, match="does not answer"):
         publish(ws, LAST)
     assert killed_after_1000.wait(1)
     publish(ws, LAST)
     publish(undisturbed, LAST)
     with online_store(ws) as online, online_store(undisturbed) as other:
-        assert online.count() == 6_000
+        assert online.count() == 6_001, "the customers, and the priors of everybody"
         assert online.digest() == other.digest()
 
 

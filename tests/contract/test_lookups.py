@@ -1,6 +1,7 @@
 """Lookups: features of the request itself, and the JSON Schemas that requests and answers keep to."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -51,6 +52,16 @@ def post(client: httpx.Client, **body: Any) -> httpx.Response:
     return client.post("/get-online-features", content=json.dumps(body))
 
 
+def undisturbed(client: httpx.Client, **body: Any) -> httpx.Response:
+    """Ask until no read was late: a machine that is busy with other tests may miss the deadline."""
+    deadline = time.monotonic() + 10
+    while (answered := post(client, **body)).json()["rapport"]["degraded"] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    told = answered.json()["rapport"]
+    assert not told["degraded"], told["fallbacks"][:3]
+    return answered
+
+
 def columns(answered: httpx.Response) -> dict[str, dict[str, Any]]:
     assert answered.status_code == 200, answered.text
     content = answered.json()
@@ -63,7 +74,7 @@ def test_what_was_just_typed_is_answered_at_once(client: TestClient) -> None:
     assert list(found) == NAMES, "as in Feast, the inputs themselves are not answered"
     assert {name: one["values"] for name, one in found.items()} == {n: [row[n] for row in expected] for n in NAMES}
     for one in found.values():
-        assert one["statuses"] == ["PRESENT"] * 4
+        assert one["statuses"] == ["NULL_VALUE" if value is None else "PRESENT" for value in one["values"]]
         assert one["event_timestamps"] == [NOW.strftime("%Y-%m-%dT%H:%M:%S.%fZ")] * 4
     assert found["message__length"]["values"][0] == len("Still not working!! Write to <email>.")
     assert found["message__word_length"]["values"][1] is None
@@ -189,7 +200,7 @@ def test_bounds_and_meaning_come_from_the_catalogue(client: TestClient) -> None:
 def test_every_view_of_a_real_ring_keeps_to_its_schema(small_ring: Workspace) -> None:
     with online_store(small_ring), client_of(small_ring) as client:
         for group in CATALOGUE:
-            schema = schema_of(client, group.name)
+            schema = schema_of(client, group.view)
             keys = small_ring.lake.read(f"features/{group.view}")[group.entity.key]
             ids = [*keys.unique().to_pylist()[:200], "nobody"]
             body = {"features": list(group.refs()), "entities": {group.entity.key: ids}}
@@ -220,9 +231,8 @@ def test_the_table_and_the_cache_are_two_layouts_of_one_definition(small_ring: W
         newest = connection.execute(f'''SELECT {group.entity.key} AS key, event_time, {", ".join(names)} FROM "{view}"
             QUALIFY row_number() OVER (PARTITION BY key ORDER BY night DESC) = 1 ORDER BY key LIMIT 300''').fetchall()
     with online_store(small_ring), client_of(small_ring) as client:
-        found = columns(
-            post(client, features=list(group.refs()), entities={group.entity.key: [row[0] for row in newest]})
-        )
+        answered = undisturbed(client, features=list(group.refs()), entities={group.entity.key: [r[0] for r in newest]})
+        found = columns(answered)
     assert newest
     for place, row in enumerate(newest):
         online = tuple(found[feature]["values"][place] for feature in names)

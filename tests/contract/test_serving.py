@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from infra.feast_form import entity_key, feature_field
+from infra.feast_form import entity_key
 from infra.online import online_store
-from serving.lookup import lookup
+from infra.packed import FOREVER_US, Packing, row_field
+from serving.ladder import MAX_ROW_BYTES
+from serving.lookup import lookup, micros
 from serving.requests import _read
 from serving.schema import MAX_BODY_BYTES, MAX_ENTITIES, FeaturesRequest
 
@@ -31,6 +34,7 @@ from tests.contract.serving_stage import (
     ORDERS,
     STORES,
     TICKETS,
+    VIEWS,
     Stage,
     boosters,
     client_of,
@@ -73,6 +77,15 @@ def ask(client: httpx.Client, **body: Any) -> dict[str, dict[str, Any]]:
     return columns(answer.json())
 
 
+def feasts(theirs: Any) -> dict[str, dict[str, Any]]:
+    """Return Feast's answer by column; it says PRESENT of a null."""
+    found = columns(convert_response_to_dict(theirs.proto))
+    for column in found.values():
+        pairs = zip(column["values"], column["statuses"], strict=True)
+        column["statuses"] = ["NULL_VALUE" if value is None else status for value, status in pairs]
+    return found
+
+
 @pytest.mark.parametrize("full", [False, True])
 def test_present_values_are_answered_as_feast_answers(stage: Stage, client: TestClient, full: bool):
     entities = {"customer_id": ["Ä3", "A1", "A2", "A1"]}
@@ -80,7 +93,7 @@ def test_present_values_are_answered_as_feast_answers(stage: Stage, client: Test
         features=ALL, entity_rows=[{"customer_id": i} for i in entities["customer_id"]], full_feature_names=full
     )
     ours = ask(client, features=ALL, entities=entities, full_feature_names=full)
-    assert ours == columns(convert_response_to_dict(theirs.proto))
+    assert ours == feasts(theirs)
     assert {name: column["values"] for name, column in ours.items()} == theirs.to_dict()
 
 
@@ -90,7 +103,7 @@ def test_two_entities_at_once_are_answered_as_feast_answers(stage: Stage, client
     theirs = stage.feast.get_online_features(
         features=refs, entity_rows=[{"customer_id": "A1", "ticket_id": "A2"}, {"customer_id": "A2", "ticket_id": "Ä3"}]
     )
-    assert ask(client, features=refs, entities=entities) == columns(convert_response_to_dict(theirs.proto))
+    assert ask(client, features=refs, entities=entities) == feasts(theirs)
 
 
 def test_what_is_missing_is_said_to_be(client: TestClient):
@@ -101,7 +114,19 @@ def test_what_is_missing_is_said_to_be(client: TestClient):
         "event_timestamps": ["1970-01-01T00:00:00Z", "2026-11-19T23:59:59.999999Z"],
     }
     assert answer["gap"]["values"] == [None, None]
-    assert answer["gap"]["statuses"] == ["NOT_FOUND", "PRESENT"], "a published null is a true value"
+    assert answer["gap"]["statuses"] == ["NOT_FOUND", "NULL_VALUE"], "a published null is a true value"
+    assert answer["segment"]["values"] == ["consumer", ""], "the declared default, and an empty text that is one"
+    assert answer["segment"]["statuses"] == ["NOT_FOUND", "PRESENT"]
+
+
+def test_what_is_not_of_the_first_rung_is_named_with_its_reason(client: TestClient):
+    body = {"features": ALL[:2], "entities": {"customer_id": ["A1", "nobody"]}}
+    told = client.post("/get-online-features", json=body).json()["rapport"]
+    fallen = {"row": 1, "rung": "default", "reason": "not_found", "age_seconds": None}
+    assert told["fallbacks"] == [{"feature": name, **fallen} for name in ("orders__30d", "spend__30d")]
+    assert (told["degraded"], told["applied"], told["served_at"]) == (False, None, "2026-11-21T01:59:59.999999Z")
+    again = client.post("/get-online-features", json=body).json()["rapport"]
+    assert again["request"] != told["request"]
 
 
 def test_a_group_is_its_current_version(client: TestClient):
@@ -125,10 +150,20 @@ def test_scores_are_the_models_own(client: TestClient):
     assert (answer["model"], answer["version"], first["missing"], second["missing"]) == ("churn", "1", [], ALL[:3])
     assert first["features"][ALL[1]] == {
         "value": 0.1 + 0.2,
+        "status": "PRESENT",
+        "rung": "nightly",
+        "reason": None,
         "event_time": "2026-11-20T23:59:59.999999Z",
         "age_seconds": 7200.0,
     }
-    assert second["features"][ALL[1]] == {"value": None, "event_time": None, "age_seconds": None}
+    assert second["features"][ALL[2]] == {
+        "value": "consumer",
+        "status": "NOT_FOUND",
+        "rung": "default",
+        "reason": "not_found",
+        "event_time": None,
+        "age_seconds": None,
+    }
 
 
 def test_an_unknown_category_is_no_number(client: TestClient):
@@ -267,17 +302,98 @@ def test_lookup_gives_every_feature_with_its_age(stage: Stage):
     found = {(row.view, row.feature): row for row in lookup(stage.ws, "A2")}
     assert set(found) == {(ORDERS, ref.partition(":")[2]) for ref in ALL}
     row = found[ORDERS, "orders__30d"]
-    assert (row.value, row.event_time, row.age_seconds) == (-3, CUTOFF - timedelta(days=1), 93600.0)
-    assert all(row.event_time is None for row in lookup(stage.ws, "nobody"))
+    assert (row.value, row.event_time, row.rung) == (-3, CUTOFF - timedelta(days=1), "nightly")
+    assert row.age_seconds == 7200.0, "a customer who was silent for a day has a value that is as fresh as the night"
+    assert {(row.event_time, row.status, row.rung) for row in lookup(stage.ws, "nobody")} == {
+        (None, "NOT_FOUND", "default")
+    }
 
 
-def test_a_value_that_is_no_feature_is_said_in_one_sentence(stage: Stage, client: TestClient):
-    key, name = entity_key("small", {"customer_id": ("string", "broken")}), feature_field(ORDERS, "gap")
+def packed(values: list[Any]) -> bytes:
+    view = VIEWS["views"][ORDERS]
+    return Packing(view["features"], view["version"]).pack(micros(CUTOFF), micros(CUTOFF), FOREVER_US, values)
+
+
+GOOD = packed([7, 7.0, "vip", 7.0])
+SPOILED: dict[str, tuple[bytes, str]] = {
+    "cut": (GOOD[:-1], "unreadable"),
+    "longer": (GOOD + b"x", "unreadable"),
+    "nothing": (b"", "unreadable"),
+    "no text": (GOOD[:-3] + b"\xff\xff\xff", "unreadable"),
+    "another definition": (b"\0" * 4 + GOOD[4:], "definition"),
+    "far too long": (b"x" * (MAX_ROW_BYTES + 1), "too_big"),
+}
+
+
+@pytest.mark.row("F4")
+@pytest.mark.parametrize("case", SPOILED)
+def test_a_row_that_is_none_is_missing_with_a_reason_and_counted(stage: Stage, client: TestClient, case: str):
     raw: Any = stage.online.client()
-    raw.hset(key, mapping={f"_ts:{ORDERS}".encode(): b"", name: b"\xff\xff"})
-    answer = client.post(
-        "/get-online-features", json={"features": [f"{ORDERS}:gap"], "entities": {"customer_id": ["broken"]}}
-    )
+    key, (row, reason) = entity_key("small", {"customer_id": ("string", "broken")}), SPOILED[case]
+    raw.hset(key, row_field(ORDERS), row)
+    check_broken(client, reason)
     raw.delete(key)
-    assert answer.status_code == 500
-    assert "publish the views again" in answer.json()["error"]["message"]
+
+
+@pytest.mark.row("F4")
+def test_a_key_of_another_type_is_missing_with_a_reason_and_counted(stage: Stage, client: TestClient):
+    raw: Any = stage.online.client()
+    key = entity_key("small", {"customer_id": ("string", "broken")})
+    raw.set(key, b"text")
+    check_broken(client, "wrong_type")
+    raw.delete(key)
+
+
+def check_broken(client: TestClient, reason: str) -> None:
+    before = counted(client, reason)
+    answer = client.post(
+        "/get-online-features", json={"features": ALL, "entities": {"customer_id": ["broken", "A1"]}}
+    ).json()
+    found = columns(answer)
+    assert [found[name]["values"][0] for name in found] == ["broken", None, None, "consumer", None]
+    assert {found[name]["statuses"][0] for name in list(found)[1:]} == {"NOT_FOUND"}
+    assert [found[name]["values"][1] for name in found] == ["A1", 0, 0.1 + 0.2, "vip", 1.5]
+    assert {(one["row"], one["reason"]) for one in answer["rapport"]["fallbacks"]} == {(0, reason)}
+    assert answer["rapport"]["degraded"]
+    assert counted(client, reason) == before + 1
+
+
+def counted(client: TestClient, reason: str) -> float:
+    found = re.search(rf'^rapport_faults_total{{reason="{reason}"}} (\S+)$', client.get("/metrics").text, re.M)
+    return float(found[1]) if found else 0.0
+
+
+def test_what_is_counted_is_told(client: TestClient):
+    client.post("/get-online-features", json=ASK)
+    text = client.get("/metrics").text
+    for line in (
+        r'rapport_requests_total{path="/get-online-features",status="200"} \S+',
+        r'rapport_answer_seconds_bucket{le="0.1",path="/get-online-features"} \S+',
+        r'rapport_values_total{rung="nightly"} \S+',
+        r"rapport_breaker_open 0.0",
+        r"rapport_reads_in_flight 0.0",
+        r"rapport_nightly_age_seconds 7200.0",
+    ):
+        assert re.search(f"^{line}$", text, re.M), line
+
+
+@pytest.mark.parametrize("entities", [ONE, {"customer_id": ["nobody", "A1", "A1"]}])
+def test_a_request_that_was_asked_before_is_read_as_the_first_time(client: TestClient, entities: dict[str, Any]):
+    """The short way of reading a request is taken only for what the long way has let in."""
+    body = json.dumps({"features": ALL, "entities": entities}).encode()
+    first, second = (post(client, "/get-online-features", body).json()["results"] for _ in range(2))
+    assert first == second
+    for spoiled in (
+        body[:-1] + b', "features": []}',
+        body.replace(b'{"customer_id"', b'{"customer_id": ["x"], "customer_id"'),
+        body[:-1] + b', "full_names": true}',
+        body[:-1] + b', "full_feature_names": 1}',
+        body.replace(b"A1", b""),
+        body.replace(b'"A1"', b"NaN"),
+        body.replace(b'"A1"', b'["A1"]'),
+    ):
+        assert post(client, "/get-online-features", spoiled).status_code in (400, 422), spoiled
+    escaped = body.replace(b"A1", b"A\\u0031")
+    assert post(client, "/get-online-features", escaped).json()["results"] == first
+    colon = json.dumps({"features": ALL, "entities": {"customer_id": ["a:b"]}}).encode()
+    assert post(client, "/get-online-features", colon).status_code == 200

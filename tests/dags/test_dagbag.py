@@ -50,7 +50,7 @@ def bag(company: Callable[..., Workspace]) -> dict[str, Any]:
 @pytest.mark.row("R50")
 def test_dags_are_sound(bag: dict[str, Any]) -> None:
     assert bag["errors"] == {}
-    assert set(bag["dags"]) == {"nightly", "drift", "retrain"}
+    assert set(bag["dags"]) == {"nightly", "parity", "drift", "retrain"}
     assert not HEAVY & set(bag["imported"])
     assert all(seconds < 1 for seconds in bag["seconds"].values()), bag["seconds"]
     for name, dag in bag["dags"].items():
@@ -64,4 +64,4 @@ def test_dags_are_sound(bag: dict[str, Any]) -> None:
 
 
 def test_a_night_has_at_most_twelve_tasks(bag: dict[str, Any]) -> None:
-    assert sum(bag["dags"][name]["tasks"] for name in ("nightly", "drift")) <= 12
+    assert sum(bag["dags"][name]["tasks"] for name in ("nightly", "parity", "drift")) <= 12

@@ -43,6 +43,7 @@ def test_a_night_and_the_same_night_again(
     ensure(ws)
     assert run_night(ws, LAST_NIGHT, Console()) == 0
     assert "nightly.ingest" in capsys.readouterr().out
+    assert states(ws, "parity") == [(str(LAST_NIGHT), "success")]
     # Nothing drifted: no event, and so no retraining.
     assert states(ws, "drift") == [(str(LAST_NIGHT), "success")]
     assert query(ws, "SELECT count(*) FROM asset_event WHERE source_dag_id = 'drift'") == [(0,)]

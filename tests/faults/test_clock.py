@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,8 +17,11 @@ from hypothesis import strategies as st
 
 from infra.clock import DAY, FixedClock, Nights, cutoff, refuse_open_night, start_of
 from infra.errors import Rejected
+from infra.packed import FOREVER_US
 from infra.settings import ROOT
-from serving.lookup import Reading, age_seconds
+from serving.ladder import Chain, Places, Pulse
+from serving.lookup import micros
+from serving.views import View, Views
 from tests.door import NIGHT, ORDER, deliver, orders, source, workspace
 from validation.gate import gate
 from validation.ingest import ingest
@@ -84,7 +88,11 @@ def test_what_a_fast_clock_dates_ahead_of_its_arrival_is_parked_whole_with_its_r
 def test_no_value_is_younger_than_new(skew: timedelta) -> None:
     """A service whose clock is behind that of the night sees a value from the future: it is new, not less than that."""
     at = cutoff(NIGHT)
-    assert age_seconds(Reading(1, at), at + skew) == max(skew.total_seconds(), 0.0)
+    view = View("v", "g", "customer", "customer_id", {"f": "int64"}, "0a1b2c3d", 0, "nightly", "v__prior")
+    chain = Chain(view, "v", {"f": 0}, Views("p", NIGHT, {"v": view}), Places())
+    row = view.packing.pack(micros(at), micros(at), FOREVER_US, [1])
+    outcome = chain.climb([row], micros(at + skew), Pulse(cutoff_us=micros(at)), Counter())
+    assert outcome.age_us == max(skew // timedelta(microseconds=1), 0)
 
 
 def companies(folder: Path) -> None:

@@ -12,6 +12,9 @@ BENCHES = {
     "windows": "tests.load.windows",
     "hot-key": "tests.load.hot_key",
     "night": "tests.load.night",
+    "lookup": "tests.load.lookup",
+    "publish": "tests.load.publish",
+    "stream": "tests.load.stream",
 }
 
 

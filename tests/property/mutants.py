@@ -290,7 +290,7 @@ MUTANTS = (
         "a fact leaves a window a hop too late",
         "4:stream",
     ),
-    Mutant("local.py", "tick * hop + 1", "tick * hop + 2", "weights move too late", "1:stream"),
+    Mutant("local.py", "tick * hop + 1", "tick * hop + 2", "weights move too late", "4:stream"),
     Mutant("local.py", " AND k.said = a.said", "", "a revision is taken for a duplicate", "0:stream"),
     Mutant("local.py", "ORDER BY night DESC", "ORDER BY night", "old versions of tiles count", "4:stream"),
     Mutant(

@@ -1,5 +1,7 @@
 """The door of streamed events gives the verdicts of the nightly gate on the same records, row by row."""
 
+import json
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,12 +9,14 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from infra.event_log import Entry, event_log
+from infra.event_log import Entry, event_log, micros
 from infra.workspace import Workspace
-from tests.streamed import HandClock, at, company, event, streamed
+from tests.streamed import EVENT, HandClock, at, company, event, streamed
 from validation.contracts import CONTRACTS, Column
 from validation.door import Door
+from validation.event_schema import event_schema
 from validation.gate import gate
 from validation.ingest import ingest
 from validation.logged import STRAYS
@@ -99,6 +103,7 @@ def test_the_door_and_the_gate_agree(found: list[tuple[str, bytes]]) -> None:
         assert [(entry.source, entry.payload) for entry in entries[1:]] == found
         door = Door(ws.company)
         admitted = door.admit(entries)
+        door.close()
         at(ws, 2026, 5, 27, 6)
         ingest(ws, NIGHT)
         gate(ws, NIGHT)
@@ -122,3 +127,38 @@ def reasons(ws: Workspace) -> dict[int, str]:
     rows = [(row["position"], row["reason"]) for table in tables for row in table.to_pylist()]
     assert len(dict(rows)) == len(rows)
     return dict(rows)
+
+
+def test_what_the_door_accepts_is_valid_by_the_schema(tmp_path: Path) -> None:
+    """For every fact; what lacks a key, has another word or another form is not."""
+    ws = company(tmp_path, *(streamed(fact) for fact in FACTS))
+    door = Door(ws.company)
+    validators = {one.name: Draft202012Validator(event_schema(one)) for one in ws.company.sources}
+    for validator in validators.values():
+        Draft202012Validator.check_schema(validator.schema)
+    accepted: Counter[str] = Counter()
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.lists(payloads(), min_size=30, max_size=30))
+    def valid(found: list[tuple[str, bytes]]) -> None:
+        entries = [Entry(place, micros(START), name, payload) for place, (name, payload) in enumerate(found)]
+        refused = {entry.position for entry, _ in door.admit(entries).refused}
+        for entry in entries:
+            if entry.position not in refused:
+                validators[entry.source].validate(json.loads(entry.payload))
+                accepted[entry.source] += 1
+
+    valid()
+    door.close()
+    assert len(accepted) > len(FACTS) / 2
+    order = validators["transactions"]
+    assert order.is_valid(dict(EVENT))
+    for spoiled in (
+        {"kind": "gift"},
+        {"currency": "eur"},
+        {"event_time": "soon"},
+        {"amount_minor": 1.5},
+        {"order_id": ""},
+    ):
+        assert not order.is_valid({**EVENT, **spoiled})
+    assert not order.is_valid({name: value for name, value in EVENT.items() if name != "kind"})

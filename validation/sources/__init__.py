@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from infra.company import Source
+from infra.company import LOG, Source
 from infra.errors import Rejected
 from validation.sources.base import Adapter
 from validation.sources.files import Csv, Jsonl, Parquet
+from validation.sources.log import Log
 from validation.sources.online_retail import OnlineRetail
 from validation.sources.servicenow import ServiceNow
 from validation.sources.star import Star
@@ -16,6 +17,7 @@ ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
         "csv": Csv(),
         "jsonl": Jsonl(),
         "parquet": Parquet(),
+        LOG: Log(),
         "servicenow": ServiceNow(),
         "online_retail": OnlineRetail(),
         "star": Star(),

@@ -12,7 +12,8 @@ import pyarrow as pa
 from infra.company import Source
 from infra.errors import Rejected
 
-BROKEN = "_broken"
+BROKEN, FAULT = "_broken", "_fault"
+"""Columns of a row that is no record: what stood there, and what is wrong with it where the adapter can say."""
 
 
 class Adapter(Protocol):
