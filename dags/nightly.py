@@ -46,8 +46,11 @@ def spark_check() -> dict[str, Any]:
 @step
 def publish() -> dict[str, Any]:
     from features.store.publish import publish as run
+    from validation.logged import release
 
-    return run(workspace(), night(), run=run_id())
+    ws = workspace()
+    found = run(ws, night(), run=run_id())
+    return found | {"released": release(ws, night())}
 
 
 @step

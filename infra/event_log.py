@@ -235,15 +235,15 @@ def _answering(client: redis.Redis) -> Iterator[None]:
         raise Transient(f"The event log refuses a command ({error}).") from error
 
 
-# The moment never falls, whichever clock an appender has; within one microsecond entries are numbered.
+# The moment always grows, whichever clock an appender has: what is known at a moment is a beginning of the log.
 APPEND = """
-local last_us, last_seq, held = 0, -1, 0
+local last_us, held = 0, 0
 local found = redis.pcall('XINFO', 'STREAM', KEYS[1])
 if not found.err then
     for i = 1, #found, 2 do
         if found[i] == 'last-generated-id' then
             local us, seq = string.match(found[i + 1], '(%d+)-(%d+)')
-            last_us, last_seq = tonumber(us), tonumber(seq)
+            last_us = tonumber(us)
         elseif found[i] == 'length' then held = found[i + 1] end
     end
 end
@@ -251,11 +251,10 @@ if held + #ARGV - 3 > tonumber(ARGV[2]) then return redis.error_reply('LOGFULL '
 local ids = {}
 for i = 4, #ARGV do
     local us, seq = tonumber(ARGV[1]), 0
-    if us <= last_us then us, seq = last_us, last_seq + 1 end
-    if seq > 1023 then us, seq = us + 1, 0 end
+    if us <= last_us then us = last_us + 1 end
     local id = string.format('%.0f-%d', us, seq)
     redis.call('XADD', KEYS[1], id, 's', ARGV[3], 'p', ARGV[i])
-    last_us, last_seq, ids[#ids + 1] = us, seq, id
+    last_us, ids[#ids + 1] = us, id
 end
 return ids
 """

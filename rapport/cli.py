@@ -159,6 +159,23 @@ def parity(
 
 
 @app.command()
+def replay(
+    source: str,
+    company: CompanyFile = None,
+    night: Annotated[str | None, typer.Option(metavar="YYYY-MM-DD", help="Only what this night set aside.")] = None,
+) -> None:
+    """Bring streamed events of SOURCE back from quarantine.
+
+    After a fix: what is accepted by now goes into the log once more.
+    """
+    from infra.clock import parse_night
+    from validation.logged import replay as bring_back
+
+    found = bring_back(open_company(company), source, parse_night(night) if night else None)
+    screen().print(", ".join(f"{number} {name}" for name, number in found.items()))
+
+
+@app.command()
 def rows() -> None:
     """Show which requirement is shown by which test.
 

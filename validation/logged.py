@@ -159,8 +159,8 @@ def refuse_trimmed(ws: Workspace, source: Source, lost: date, rows: int) -> None
         raise Rejected(f"source {source.name}", f"the {then} entries of the log of night {lost}", str(rows), remedy)
 
 
-def release(ws: Workspace, log: EventLog, published: date) -> int:
-    """Drop from the log what a published night holds; returns how many entries went.
+def release(ws: Workspace, published: date) -> int:
+    """Drop from the log what a published night holds and every reader has applied; returns how many entries went.
 
     Events that are held because they are dated ahead belong to the next night and stay.
 
@@ -170,10 +170,13 @@ def release(ws: Workspace, log: EventLog, published: date) -> int:
         Bronze does not hold the night.
     """
     sources = [source for source in ws.company.sources if source.streamed]
+    if not sources:
+        return 0
     for table in (*(f"bronze/{source.name}" for source in sources), STRAYS):
         if (newest := ws.lake.newest(table)) is None or newest < published:
             raise Rejected(table, f"a night that holds what the log drops, {published}", str(newest), "Run the night.")
-    return log.trim(micros(cutoff(published) - TOLERANCE))
+    with event_log(ws) as log:
+        return log.trim(micros(cutoff(published) - TOLERANCE))
 
 
 def replay(ws: Workspace, source: str, night: date | None = None) -> dict[str, int]:

@@ -54,6 +54,7 @@ def tree(tmp_path: Path) -> Path:
     """A tiny house in which every heavy library stands at its own address, under our own contracts."""
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     modules = {*ADDRESSES.values(), "validation.gate", "features.build", "training.run", "serving.app", "rapport.cli"}
+    modules |= {"infra.spark_log"}
     for module in sorted(modules):
         path = tmp_path / module.replace(".", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
