@@ -27,6 +27,10 @@ OVERHEAD_BYTES = 4096
 POLL_SECONDS = 0.05
 WATERMARK_SECONDS = 1.0
 FEW = 64
+# What a broker answers until the one partition of a new topic has a leader.
+LEADERLESS = frozenset(
+    {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART}
+)
 TOPIC = {
     "retention.ms": "-1",
     "retention.bytes": "-1",
@@ -82,11 +86,19 @@ def with_topic(admin: AdminClient, topic: str) -> None:
 
 
 def asked(call: Callable[[], T]) -> T:
-    """Return what a call gives; a silent broker is ``Transient``."""
-    try:
-        return call()
-    except (KafkaException, TimeoutError) as error:
-        raise silent(error) from error
+    """Return what a call gives, waiting for a partition's leader to be elected; a silent broker is ``Transient``."""
+    until = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            return call()
+        except (KafkaException, TimeoutError) as error:
+            if not _without_leader(error) or time.monotonic() > until:
+                raise silent(error) from error
+        time.sleep(POLL_SECONDS)
+
+
+def _without_leader(error: Exception) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in LEADERLESS
 
 
 def silent(error: Exception) -> Transient:
