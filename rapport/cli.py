@@ -17,6 +17,7 @@ from rapport.lineage import app as lineage
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from features.session import Conversations
     from infra.workspace import Workspace
 
 # Those of sysexits.h where it has one; 2 is what command lines say to bad input.
@@ -132,8 +133,14 @@ def serve(
     """Serve features and scores over HTTP."""
     from serving.app import serve as run
 
+    def conversations() -> "Conversations":
+        # It brings the compiler: made in a thread of the service, which answers meanwhile.
+        from features.session import Conversations
+
+        return Conversations()
+
     ws = open_company(company)
-    run(ws, port or ws.settings.serve_port)
+    run(ws, port or ws.settings.serve_port, conversations)
 
 
 @app.command()

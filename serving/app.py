@@ -7,7 +7,7 @@ import gc
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -30,6 +30,7 @@ from serving.lookups import of_service, of_view
 from serving.openapi import openapi
 from serving.requests import Malformed, TooLarge, find_model, read_features, read_ids
 from serving.schema import MAX_BODY_BYTES, Fault
+from serving.sessions import Conversations, SessionPaths
 from serving.state import State
 from serving.views import Unknown
 
@@ -46,6 +47,8 @@ STATUSES: dict[type[Exception], int] = {
 }
 JSON: Headers = ((b"content-type", b"application/json"),)
 GRACE_SECONDS = 5
+# Longer than the pools of clients and proxies keep an idle connection, so that they close it and not we under a request.
+KEEP_ALIVE_SECONDS = 75
 # A request leaves nothing behind that only the collector finds; a rare pass keeps it out of the answers' way.
 RARELY = (50_000, 20, 50)
 CLIENT_GONE = 499
@@ -83,11 +86,11 @@ class Features:
 class Api:
     """The other paths of the service over its state."""
 
-    def __init__(self, ws: Workspace) -> None:
+    def __init__(self, ws: Workspace, conversations: Callable[[], Conversations] | None) -> None:
         self.ws = ws
-        self.state = State(ws)
+        self.state = State(ws, conversations)
         self.intake = Intake(ws)
-        self.page = orjson.dumps(openapi())
+        self.page = orjson.dumps(openapi(sessions=conversations is not None))
 
     async def health(self, _: Request) -> Response:
         """Answer as soon as the process lives."""
@@ -142,8 +145,8 @@ class Api:
 class App:
     """The service as an ASGI application; its lifespan loads and watches."""
 
-    def __init__(self, ws: Workspace) -> None:
-        api = Api(ws)
+    def __init__(self, ws: Workspace, conversations: Callable[[], Conversations] | None = None) -> None:
+        api = Api(ws, conversations)
         self.features = Features(api.state)
 
         @asynccontextmanager
@@ -164,6 +167,8 @@ class App:
             Route("/metrics", api.metrics),
             Route("/openapi.json", api.description),
         ]
+        if conversations is not None:
+            self.routes += SessionPaths(lambda: api.state.sessions).routes
         self.rest = Starlette(
             routes=self.routes,
             exception_handlers={RapportError: _refused, HTTPException: _wrong_path, ClientDisconnect: _gone},
@@ -178,12 +183,12 @@ class App:
             await self.rest(scope, receive, send)
 
 
-def create_app(ws: Workspace) -> App:
-    """Return the service of a workspace."""
-    return App(ws)
+def create_app(ws: Workspace, conversations: Callable[[], Conversations] | None = None) -> App:
+    """Return the service of a workspace; it keeps sessions if it is told how their features are compiled."""
+    return App(ws, conversations)
 
 
-def serve(ws: Workspace, port: int | None = None) -> None:
+def serve(ws: Workspace, port: int | None = None, conversations: Callable[[], Conversations] | None = None) -> None:
     """Run the service until SIGTERM or SIGINT, by default on the port of the settings.
 
     Raises
@@ -194,7 +199,7 @@ def serve(ws: Workspace, port: int | None = None) -> None:
     gc.set_threshold(*RARELY)
     listener = _bind(ws.settings.serve_port if port is None else port)
     config = uvicorn.Config(
-        create_app(ws),
+        create_app(ws, conversations),
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -203,6 +208,7 @@ def serve(ws: Workspace, port: int | None = None) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     with listener:
         _Server(config).run(sockets=[listener])

@@ -1,5 +1,6 @@
 """The OpenAPI page of the service, made of the forms in ``serving.schema`` so that it cannot say something else."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -16,6 +17,7 @@ from serving.schema import (
     ScoreRequest,
     ScoreResponse,
 )
+from serving.sessions import SessionAnswer, TurnBody, TurnTaken
 
 FORMS = (
     FeaturesRequest,
@@ -28,6 +30,7 @@ FORMS = (
     Taken,
     FaultResponse,
 )
+SESSION_FORMS = (TurnBody, TurnTaken, SessionAnswer)
 FAULTS = {
     "400": "The body is no JSON object.",
     "404": "A feature, view, feature service, entity or model does not exist.",
@@ -37,8 +40,16 @@ FAULTS = {
 }
 
 
-def openapi() -> dict[str, Any]:
-    """Return the OpenAPI 3.1 description of every path."""
+def openapi(*, sessions: bool) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 description of every path, with those of sessions where they are kept."""
+    page = _page()
+    if sessions:
+        page["paths"] |= _session_paths()
+        page["components"]["schemas"] |= _schemas(SESSION_FORMS)
+    return page
+
+
+def _page() -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {
@@ -119,12 +130,37 @@ def openapi() -> dict[str, Any]:
                 )
             },
         },
-        "components": {"schemas": _schemas()},
+        "components": {"schemas": _schemas(FORMS)},
     }
 
 
-def _schemas() -> dict[str, Any]:
-    adapters = [(form.__name__, "validation", TypeAdapter(form)) for form in FORMS]
+def _session_paths() -> dict[str, Any]:
+    conversation = {"parameters": [_parameter("conversation")]}
+    told = {status: _answer(FAULTS[status], FaultResponse) for status in ("400", "413", "422", "503")}
+    append = {
+        "summary": "A turn of a conversation in progress, which stays known for two hours after its last turn.",
+        "requestBody": {"required": True, "content": _content(TurnBody)},
+        "responses": {
+            "200": _answer("The turn was told before.", TurnTaken),
+            "201": _answer("The turn is new.", TurnTaken),
+            **told,
+        },
+    }
+    show = _get(
+        "A conversation in progress: its turns and its features now.",
+        {
+            "200": _answer("What is known of it.", SessionAnswer),
+            **{status: _answer(FAULTS[status], FaultResponse) for status in ("404", "503")},
+        },
+    )
+    return {
+        "/v1/sessions/{conversation}/turns": {"post": append} | conversation,
+        "/v1/sessions/{conversation}": {"get": show} | conversation,
+    }
+
+
+def _schemas(forms: Sequence[type]) -> dict[str, Any]:
+    adapters = [(form.__name__, "validation", TypeAdapter(form)) for form in forms]
     _, definitions = TypeAdapter.json_schemas(adapters, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     schemas: dict[str, Any] = definitions["$defs"]
     return schemas

@@ -23,6 +23,7 @@ from redis.backoff import NoBackoff
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from typing_extensions import TypedDict
 
 from features.expressions import let_in
 from features.turns import FACT, Asked, Turn
@@ -30,7 +31,7 @@ from infra.clock import Clock, SystemClock
 from infra.errors import Rejected, Transient
 from infra.online import OnlineStore
 from serving.requests import Malformed, TooLarge
-from serving.schema import MAX_BODY_BYTES, MAX_NAME, Body, Name
+from serving.schema import MAX_BODY_BYTES, MAX_NAME, Body, Name, Plain
 from serving.views import Unknown
 
 TTL_SECONDS = 2 * 60 * 60
@@ -70,6 +71,10 @@ class Conversations(Protocol):
         """Return feature = value for each conversation."""
         ...
 
+    def close(self) -> None:
+        """Give back what they hold."""
+        ...
+
 
 class TurnBody(Body):
     """A turn as the caller tells it."""
@@ -81,6 +86,35 @@ class TurnBody(Body):
     visibility: Literal["public", "private"] = Field("public", description="who may read it")
     action: Name | None = Field(None, description="what the agent or bot did in this turn")
     at: AwareDatetime | None = Field(None, description="when; by default now")
+
+
+class TurnTaken(TypedDict):
+    """What became of a turn: whether it is new, and how many the conversation has had."""
+
+    fresh: bool
+    turns: int
+
+
+class TurnAnswer(TypedDict):
+    """A turn as it is kept."""
+
+    turn_id: str
+    at: str
+    author_role: str
+    text: str | None
+    channel: str | None
+    visibility: str
+    action: str | None
+
+
+class SessionAnswer(TypedDict):
+    """A conversation in progress: its turns by time, how many there ever were, and its features now."""
+
+    conversation: str
+    ever: int
+    expires_in_seconds: float
+    features: dict[str, Plain]
+    turns: list[TurnAnswer]
 
 
 @dataclass(frozen=True)
@@ -264,8 +298,11 @@ class Compiled:
                     answer.set_result(values)
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread and give back what was compiled."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+        if self._ready is not None and not self._ready.cancelled() and self._ready.exception() is None:
+            self._ready.result().close()
+            self._ready = None
 
 
 class SessionPaths:

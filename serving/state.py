@@ -6,7 +6,7 @@ Publishing and training replace files; a new champion that cannot be trusted is 
 import asyncio
 import gc
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from serving.models import CHAMPION_FILE, Model, champion_of, load_model
 from serving.plans import Planner
 from serving.samples import Sample, Samples
 from serving.schema import Ready
+from serving.sessions import Compiled, Conversations, Sessions
 from serving.views import SECOND_US, VIEWS_FILE, Views, load_views
 
 WATCH_SECONDS = 1.0
@@ -84,15 +85,25 @@ class Shelf:
 
 
 class State:
-    """The shelf and the online store, kept up by a task of the running event loop."""
+    """The shelf, the online store and the conversations in progress, kept up by a task of the running event loop.
 
-    def __init__(self, ws: Workspace) -> None:
+    Parameters
+    ----------
+    ws
+        The company's workspace.
+    conversations
+        How the features of conversations are compiled; without it no sessions are kept.
+    """
+
+    def __init__(self, ws: Workspace, conversations: Callable[[], Conversations] | None = None) -> None:
         self.ws = ws
         self.shelf = Shelf(ws)
         self.meter = Meter()
         self.pulse = Pulse()
         self.samples = Samples(ws.folder("served"), ws.settings.sample_rate)
         self.reader = Reader(None, ws.clock, self.meter, self.pulse)
+        self._compiled = Compiled(conversations) if conversations else None
+        self._sessions: Sessions | None = None
         self.loaded = False
         self._run, self._answers = secrets.token_hex(4), 0
         self.store_fault = ""
@@ -112,8 +123,13 @@ class State:
         if self._watch is not None:
             await self._watch
         await self.reader.close()
+        if self._sessions is not None:
+            await self._sessions.close()
+        if self._compiled is not None:
+            await asyncio.to_thread(self._compiled.close)
         await asyncio.to_thread(self.samples.close)
         await asyncio.to_thread(self._held.close)
+        gc.unfreeze()
 
     @property
     def views(self) -> Views:
@@ -151,6 +167,19 @@ class State:
         if not self.loaded:
             raise Transient("The service is still loading its models.")
         return self.shelf.models
+
+    @property
+    def sessions(self) -> Sessions:
+        """The conversations in progress.
+
+        Raises
+        ------
+        Transient
+            The online store was not joined yet.
+        """
+        if self._sessions is None:
+            raise Transient(self.store_fault or "The service is still joining the online store.")
+        return self._sessions
 
     def deliver(self, found: Found, entities: Mapping[str, list[str]]) -> str:
         """Return the id of an answer that is about to leave; it is counted, and a share of them sampled."""
@@ -192,6 +221,8 @@ class State:
             return "The service is still loading."
         if self.shelf.views is None:
             return self.shelf.views_fault
+        if not self.pulse.cutoff_us:
+            return "The service is still looking how old what is online is."
         return None if self.reader.up else self.store_fault or "The online store does not answer."
 
     def _gauges(self) -> dict[str, tuple[str, float]]:
@@ -217,6 +248,8 @@ class State:
             await asyncio.to_thread(self.shelf.refresh_models)
             if not self.loaded:
                 gc.freeze()  # what was loaded stays: the collector need not look at it again
+                if self._compiled is not None:
+                    self._compiled.start()
             self.loaded = True
             try:
                 await asyncio.wait_for(self._stop.wait(), WATCH_SECONDS)
@@ -237,6 +270,14 @@ class State:
             former, self.reader = self.reader, Reader(store, self.ws.clock, self.meter, self.pulse)
             self.reader.start(lambda: self.shelf.views)
             await former.close()
+            await self._keep_sessions(store)
+
+    async def _keep_sessions(self, store: OnlineStore) -> None:
+        """Keep the conversations in the store that was joined."""
+        if self._compiled is not None:
+            past, self._sessions = self._sessions, Sessions(store, self._compiled, clock=self.ws.clock)
+            if past is not None:
+                await past.close()
 
     def _join(self) -> OnlineStore:
         fresh = ExitStack()

@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from io import StringIO
 from typing import Any
 
+import duckdb
 import redis
 from sqlalchemy.exc import OperationalError
 
@@ -81,7 +82,7 @@ def publish(ws: Workspace, night: date, run: str = "") -> dict[str, Any]:
     refuse_open_night(night, ws.clock)
     try:
         return _publish(ws, night, run)
-    except (OSError, OperationalError) as error:
+    except (OSError, duckdb.IOException, OperationalError) as error:
         cause = error.orig if isinstance(error, OperationalError) else error
         raise Transient(f"Night {night} could not be published ({one_line(cause or error)}).") from error
 

@@ -18,15 +18,18 @@ EXAMPLE = re.compile(r"<!-- worked example: (\w+) -->\n```\w+\n(.*?)```", re.DOT
 EXAMPLES = dict(EXAMPLE.findall((ROOT / "README.md").read_text(encoding="utf-8")))
 ROOMS = ("infra", "validation", "features", "training", "serving", "rapport", "companies")
 SERVED = """
-from datetime import date
+from dataclasses import replace
+from datetime import date, timedelta
 from features.build import build
 from features.catalogue import group_named
 from features.store.publish import publish
+from infra.clock import FixedClock, cutoff
 from infra.online import online_store
 from infra.workspace import open_workspace
 from serving.lookup import lookup
 
-ws, night = open_workspace(), date.fromisoformat({night!r})
+night = date.fromisoformat({night!r})
+ws = replace(open_workspace(), clock=FixedClock(cutoff(night) + timedelta(hours=1)))
 assert all(found.get("skipped") for found in build(ws, night).values()), "the back-fill left something to build"
 with online_store(ws):
     publish(ws, night)

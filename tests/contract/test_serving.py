@@ -3,11 +3,13 @@
 import json
 import math
 import re
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import jsonschema  # type: ignore[import-untyped]
@@ -288,6 +290,31 @@ def test_openapi_lists_every_path_and_every_answer_is_in_its_form(client: TestCl
         described = page["paths"][path][method]["responses"][str(answer.status_code)]
         schema = described["content"]["application/json"]["schema"] | {"components": page["components"]}
         jsonschema.validate(answer.json(), schema)
+
+
+def test_a_conversation_in_progress_is_kept_beside_the_features(client: TestClient):
+    page, path = client.get("/openapi.json").json(), "/v1/sessions/{conversation}"
+
+    def told(answer: httpx.Response, path: str) -> dict[str, Any]:
+        described = page["paths"][path][answer.request.method.lower()]["responses"][str(answer.status_code)]
+        schema = described["content"]["application/json"]["schema"] | {"components": page["components"]}
+        jsonschema.validate(answer.json(), schema)
+        return answer.json()
+
+    turn = {"turn_id": "1", "author_role": "customer", "text": "It is broken AGAIN, write to jo@example.org!"}
+    url = f"/v1/sessions/{uuid4().hex}"
+    assert told(client.post(f"{url}/turns", json=turn), f"{path}/turns") == {"fresh": True, "turns": 1}
+    assert told(client.post(f"{url}/turns", json=turn), f"{path}/turns") == {"fresh": False, "turns": 1}
+    assert "error" in told(client.post(f"{url}/turns", json=turn | {"text": "other"}), f"{path}/turns")
+    deadline = time.monotonic() + 30
+    while (answer := client.get(url)).status_code == 503:  # its features are still being compiled
+        assert "error" in told(answer, path)
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    kept = told(answer, path)
+    assert kept["features"]["ticket__messages__1h"] == 1
+    assert kept["turns"][0]["text"] == "It is broken AGAIN, write to <email>!"
+    assert client.get(f"{url}x").status_code == 404
 
 
 def test_the_limits_are_those_of_openapi(client: TestClient):

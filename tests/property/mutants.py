@@ -188,7 +188,7 @@ MUTANTS = (
     ),
     Mutant("identity.py", "CHAIN = 2", "CHAIN = 1", "a merged account is not followed", "9:once"),
     # Any moment.
-    Mutant("live.py", "pc.subtract(t_us, lag)", "t_us", "no lag", "4:rows"),
+    Mutant("live.py", "pc.subtract(t_us, micros_of(duration(group.live_lag)))", "t_us", "no lag", "4:rows"),
     Mutant(
         "bands.py",
         "facts.event_us <= asked.t_us",

@@ -23,12 +23,13 @@ SMALL = WorldSettings(customers=300, days=40)
 MIDDLE = WorldSettings(customers=1_500, days=90)
 CLEAN = {"late_share": 0, "duplicate_share": 0, "revision_share": 0, "retraction_share": 0, "bad_share": 0}
 COMPANY = load_company(ROOT / "companies" / "simulated.toml")
+FILES = tuple(source for source in COMPANY.sources if not source.streamed)
 HIDDEN = {"satisfaction", "price_sensitivity", "trouble", "frustration", "complexity", "type", "escalation_probability"}
 
 
 def read(folder: Path, source: str) -> pd.DataFrame:
     """Read all files of a source as text, with the night of the file."""
-    pattern = next(s.path for s in COMPANY.sources if s.name == source).removeprefix("{world}/")
+    pattern = next(s.path for s in FILES if s.name == source).removeprefix("{world}/")
     frames = []
     for path in sorted(folder.glob(pattern.replace("{night}", "*"))):
         frames.append(_one(path).assign(_night=path.stem[-10:]))
@@ -116,7 +117,7 @@ def test_a_world_cut_off_half_way_is_written_anew(tmp_path: Path) -> None:
 def test_the_smallest_world_has_what_its_first_night_must_hold(tmp_path: Path, seed: int) -> None:
     """Feeds that begin with a full export are never empty, whatever else is."""
     rows = generate(tmp_path, WorldSettings(customers=20, days=2, seed=seed)).rows
-    assert set(rows) == {source.name for source in COMPANY.sources}
+    assert set(rows) == {source.name for source in FILES}
     assert min(rows[name] for name in ("crm", "logins", "merges", "surveys", "consents")) > 0
 
 
@@ -126,8 +127,8 @@ def test_ensure_reads_the_company_and_reports_progress(tmp_path: Path) -> None:
     manifest = ensure(ws, said.append)
     assert manifest is not None
     assert (manifest.first_night, manifest.last_night) == (date(2026, 5, 25), date(2026, 5, 27))
-    assert set(manifest.rows) == {source.name for source in company.sources}
-    assert len(said) == 1 + len(company.sources)
+    assert set(manifest.rows) == {source.name for source in FILES}
+    assert len(said) == 1 + len(FILES)
     assert ensure(Workspace(ws.settings, company.model_copy(update={"world": None}))) is None
 
 
@@ -138,13 +139,13 @@ def test_a_wrong_setting_is_refused_by_name(table: dict[str, object]) -> None:
 
 
 def test_every_source_has_a_file_every_night(small: Path) -> None:
-    for source in COMPANY.sources:
+    for source in FILES:
         pattern = source.path.removeprefix("{world}/").replace("{night}", "*")
         assert len(list(small.glob(pattern))) == SMALL.days
 
 
 def test_the_company_file_maps_every_required_column(small: Path) -> None:
-    for source in COMPANY.sources:
+    for source in FILES:
         columns = set(read(small, source.name).columns)
         assert set(source.columns.values()) | {source.available} <= columns
         needed = {column.name for column in CONTRACTS[source.fact].all_columns if column.required}
@@ -152,20 +153,20 @@ def test_the_company_file_maps_every_required_column(small: Path) -> None:
 
 
 def test_the_truth_is_in_no_observable_file(middle: Path) -> None:
-    for source in COMPANY.sources:
+    for source in FILES:
         columns = set(read(middle, source.name).columns) - ({"type"} if source.name == "shop" else set())
         assert not columns & HIDDEN
         assert not [name for name in columns if name.startswith("_") and name != "_night"]
 
 
 def test_no_column_but_the_kind_of_outcome_is_constant(clean: Path) -> None:
-    for source in COMPANY.sources:
+    for source in FILES:
         rows = read(clean, source.name)
         constant = {name for name in rows if rows[name].astype(str).nunique() == 1}
         assert constant <= {"kind", "deleted", "change_no"}
 
 
-@pytest.mark.parametrize("source", COMPANY.sources, ids=lambda source: source.name)
+@pytest.mark.parametrize("source", FILES, ids=lambda source: source.name)
 def test_the_file_of_a_row_is_the_day_of_its_availability(middle: Path, source: Source) -> None:
     rows = read(middle, source.name)
     exported = pd.to_datetime(rows["exported_at"], utc=True, format="ISO8601")
@@ -200,7 +201,7 @@ def test_planted_rates_are_near_those_asked(middle: Path) -> None:
 
 
 def test_without_faults_every_id_comes_once(clean: Path) -> None:
-    for source in COMPANY.sources:
+    for source in FILES:
         assert not read(clean, source.name)[source.columns["event_id"]].duplicated().any()
 
 
