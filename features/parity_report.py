@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from features.causes import CAUSES
 from features.parity import DAYS, LATE, NOT_EXAMINED, Difference, Parity, Tally, judge
+from features.samples import forget_samples
 from features.store.published import write_json
-from infra.clock import EPOCH, start_of
+from infra.clock import DAY, EPOCH, start_of
 from infra.workspace import Workspace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+KEPT_DAYS = 30
 # Differences of each cause that are written out, the rest is only counted.
 EXAMPLES = 20
 FAULTS = ("#7a4fa3", "#e0b83c", "#d9822b", "#2f8f7f", "#c2609a", "#b5322d", "#5f5f5f")
@@ -24,7 +26,7 @@ SHADES = {LATE: "#9db8d3", **dict(zip((*CAUSES, NOT_EXAMINED), FAULTS, strict=Tr
 
 
 def measure(ws: Workspace, night: date, days: int = DAYS) -> dict[str, Any]:
-    """Judge a night's samples and write the report.
+    """Judge a night's samples, write the report, and forget the samples of ``KEPT_DAYS`` ago.
 
     Returns
     -------
@@ -40,6 +42,7 @@ def measure(ws: Workspace, night: date, days: int = DAYS) -> dict[str, Any]:
     content = report(parity) | {"plot": str(file_of(ws, night, "png"))}
     draw(parity, file_of(ws, night, "png"))
     write_json(file_of(ws, night, "json"), content)
+    forget_samples(ws, night - KEPT_DAYS * DAY)
     return content
 
 

@@ -93,6 +93,13 @@ def file_of(ws: Workspace, day: date) -> Path:
     return ws.folder("served") / f"samples-{day}.jsonl"
 
 
+def forget_samples(ws: Workspace, day: date) -> None:
+    """Delete the samples served before a day: by then they were judged, and they say who asked about whom."""
+    for file in ws.folder("served").glob("samples-*.jsonl"):
+        if file.name < file_of(ws, day).name:
+            file.unlink(missing_ok=True)
+
+
 def read_samples(ws: Workspace, days: Nights) -> Samples:
     """Read the samples served on some days; a line that a crash cut off is counted and left out."""
     counted = [0, 0]

@@ -25,8 +25,6 @@ MAX_ENTRIES = 5_000_000
 """Untrimmed entries beyond which nothing more is accepted: nobody drains the log, and it must not fill the machine."""
 MAX_PAYLOAD_BYTES = 16_000_000
 SEQUENCE_BITS = 10
-ANONYMOUS = ""
-"""Source of an entry that names none."""
 
 SETTING = "RAPPORT_LOG_URL"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,7 +40,7 @@ class Entry:
     position
         Its place in the log; strictly increasing.
     accepted_us
-        When it was accepted, in microseconds since 1970; never falls with the position.
+        When it was accepted, in microseconds since 1970; strictly increasing, so that a moment parts the log.
     source
         Name of the source that it claims to be of.
     payload

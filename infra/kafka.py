@@ -1,14 +1,14 @@
 """The event log on Kafka: ``kafka://host:port[,host:port]``, one topic of one partition per company.
 
 A position is an offset and one. Kafka's own timestamps count milliseconds and are the appenders', so the microseconds
-stand in a header, and the moment of acceptance is the highest of them so far: it never falls, and follows from the log
-alone. What was highest in a part that was trimmed is kept with the offset of the trim. Options of librdkafka may follow
-as a query: ``kafka://host:9093?security.protocol=ssl``.
+stand in a header, and the moment of acceptance is that of the header, or a microsecond behind the record before where
+an appender's clock lags: it grows with every record, and follows from the log alone. At offset ``i`` it is ``i`` and
+the highest ``header - offset`` so far, the *lead*. That of a part that was trimmed is kept with the offset of the trim.
+Options of librdkafka may follow as a query: ``kafka://host:9093?security.protocol=ssl``.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -123,7 +123,7 @@ class KafkaLog:
         self._reader = self._consumer("reader")
         # A second one, for the answers to a reader's questions stand behind its own waiting fetch.
         self._scout = self._consumer("reader", fetch_ms=1)
-        self._next, self._highest = -1, 0
+        self._next, self._lead = -1, 0
         self._alone = Lock()
 
     def append(self, source: str, payloads: Sequence[bytes]) -> list[int]:
@@ -164,7 +164,7 @@ class KafkaLog:
             while low < high:
                 offsets = [offset_of(m) for m in self._scan(max(low, high - FEW), high) if not is_tick(m)]
                 if offsets:
-                    return offsets[-1] + 1, self._highest_before(offsets[-1] + 1)
+                    return offsets[-1] + 1, offsets[-1] + self._lead_before(offsets[-1] + 1)
                 high -= FEW
             return None
 
@@ -176,7 +176,8 @@ class KafkaLog:
     def seal(self, through_us: int) -> None:
         """See to it that nothing is accepted at or before a moment any more: an empty record carries the next one."""
         with self._alone:
-            if self._highest_before(self._ends()[1]) > through_us:
+            high = self._ends()[1]
+            if high - 1 + self._lead_before(high) > through_us:
                 return
         self._produced(TICK, [b""], through_us + 1, tick=True)
 
@@ -188,7 +189,7 @@ class KafkaLog:
             if first <= low:
                 return 0
             # Both floors: whoever reads before the records go still finds the old one.
-            self._note_floors({low: self._floor(low), first: self._highest_before(first)})
+            self._note_floors({low: self._floor(low), first: self._lead_before(first)})
             asked(lambda: self._admin.delete_records([self._at(first)])[self._at(first)].result(ANSWER_SECONDS))
             return first - low
 
@@ -327,7 +328,7 @@ class KafkaLog:
         return found
 
     def _seek(self, offset: int) -> None:
-        self._highest = self._highest_before(offset)
+        self._lead = self._lead_before(offset)
         self._reader.assign([self._at(offset)])
         self._next = offset
 
@@ -341,13 +342,13 @@ class KafkaLog:
             raise
 
     def _applied(self, message: Message) -> Entry | None:
-        self._highest = max(self._highest, moment_of(message))
-        self._next = offset_of(message) + 1
+        offset = offset_of(message)
+        self._lead, self._next = max(self._lead, lead_of(message)), offset + 1
         if is_tick(message):
             return None
         key, value = message.key(), message.value()
         source = key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key or "")
-        return Entry(self._next, self._highest, source, value if isinstance(value, bytes) else b"")
+        return Entry(self._next, offset + self._lead, source, value if isinstance(value, bytes) else b"")
 
     def _scan(self, first: int, behind: int) -> Iterator[Message]:
         """Yield the records of some offsets."""
@@ -373,33 +374,37 @@ class KafkaLog:
 
     def _since(self, accepted_us: int) -> int:
         low, high = self._ends()
-        if self._floor(low) > accepted_us:
-            return low
-        first = max(self._first_of(max(accepted_us // 1000, 0), high), low)
-        later = (offset_of(message) for message in self._scan(first, high) if moment_of(message) > accepted_us)
-        return next(islice(later, 1), high)
+        # What lies before it lags by more than all the records there are could make good.
+        first = max(self._first_of(max((accepted_us - (high - low)) // 1000, 0), high), low)
+        lead = self._lead_before(first)
+        for message in self._scan(first, high):
+            lead = max(lead, lead_of(message))
+            if offset_of(message) + lead > accepted_us:
+                return offset_of(message)
+        return high
 
-    def _highest_before(self, offset: int) -> int:
-        """Return the highest moment before an offset.
+    def _lead_before(self, offset: int) -> int:
+        """Return the lead of the records before an offset.
 
-        It belongs to a record whose timestamp is not below that of the last one, so nothing older has to be read.
+        It belongs to a record whose timestamp lies behind that of the last one by no more microseconds than there are
+        records in between, so nothing older has to be read.
         """
         low, high = self._ends()
         if offset <= low or low == high:
             return self._floor(low)
         last = next(self._scan(offset - 1, offset))
-        first = max(self._first_of(moment_of(last) // 1000, high), low)
-        return max([self._floor(low), *(moment_of(message) for message in self._scan(min(first, offset - 1), offset))])
+        first = max(self._first_of(max((moment_of(last) - (offset - low)) // 1000, 0), high), low)
+        return max([self._floor(low), *map(lead_of, self._scan(min(first, offset - 1), offset))])
 
     def _floor(self, low: int) -> int:
-        """Return the highest moment of what was trimmed."""
+        """Return the lead of what was trimmed."""
         if low == 0:
             return 0
         floors = (pair.split(":") for pair in (self._noted("floor").metadata or "").split(",") if pair)
-        return max((int(us) for offset, us in floors if int(offset) <= low), default=0)
+        return max((int(lead) for offset, lead in floors if int(offset) <= low), default=0)
 
     def _note_floors(self, floors: dict[int, int]) -> None:
-        told = ",".join(f"{offset}:{us}" for offset, us in sorted(floors.items()))
+        told = ",".join(f"{offset}:{lead}" for offset, lead in sorted(floors.items()))
         note = TopicPartition(self._topic, 0, max(floors), told)
         asked(lambda: self._member("floor").commit(offsets=[note], asynchronous=False))
 
@@ -419,6 +424,11 @@ def some(consumer: Consumer, count: int, seconds: float) -> list[Message]:
 def offset_of(message: Message) -> int:
     """Return the offset of a record that has one."""
     return message.offset() or 0
+
+
+def lead_of(message: Message) -> int:
+    """Return by how much the moment of a record exceeds its offset."""
+    return moment_of(message) - offset_of(message)
 
 
 def headers_of(message: Message) -> dict[str, object]:

@@ -47,7 +47,7 @@ STATUSES: dict[type[Exception], int] = {
 }
 JSON: Headers = ((b"content-type", b"application/json"),)
 GRACE_SECONDS = 5
-# Longer than the pools of clients and proxies keep an idle connection, so that they close it and not we under a request.
+# Longer than pools of clients keep an idle connection: they close it, and not we while a request is on its way.
 KEEP_ALIVE_SECONDS = 75
 # A request leaves nothing behind that only the collector finds; a rare pass keeps it out of the answers' way.
 RARELY = (50_000, 20, 50)

@@ -49,7 +49,7 @@ def everything(log: EventLog, after: int = 0, page: int = 1000) -> list[Entry]:
 
 @pytest.mark.row("R59")
 def test_entries_come_back_in_order_with_their_moments(ws: Workspace) -> None:
-    """Positions rise, moments never fall, also when the clock does, and the bytes are those that came."""
+    """Positions and moments rise, also when the clock falls, and the bytes are those that came."""
     payloads = [b'{"a": 1.50}', b"", b"\x00\xff", "ü".encode() * 1000]
     with event_log(ws) as log:
         assert (log.end(), log.length(), log.read(0)) == (None, 0, [])
@@ -63,7 +63,7 @@ def test_entries_come_back_in_order_with_their_moments(ws: Workspace) -> None:
         assert [entry.payload for entry in entries] == [*payloads, b"later, by an earlier clock", b"a minute on"]
         assert [entry.source for entry in entries] == ["shop"] * 4 + ["web", "shop"]
         moments = [entry.accepted_us for entry in entries]
-        assert moments == sorted(moments)
+        assert moments == sorted(set(moments))
         assert (moments[0], moments[-1]) == (US, US + 60_000_000)
         assert moments[4] - US < 1_000
         assert log.end() == (third[0], moments[-1])

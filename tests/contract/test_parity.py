@@ -239,7 +239,10 @@ def test_what_is_known_after_the_night_waits_and_what_nobody_declares_any_more_i
 def test_the_report_counts_every_value_and_draws_it(stage: Stage) -> None:
     wrong = transformed(stage, stage.sample("C06", MOMENTS[0]), MOMENTS[0])
     stage.serve([wrong, stage.sample("C00", at(9.95)), *(stage.sample(who, MOMENTS[4]) for who in BUSY)])
+    old, young = (file_of(stage.ws, LAST - days * DAY) for days in (31, 30))
+    old.touch(), young.touch()
     told = measure(stage.ws, LAST)
+    assert (old.exists(), young.exists()) == (False, True), "samples are forgotten after thirty days"
     written: dict[str, Any] = json.loads((stage.ws.folder("reports") / "parity" / f"{LAST}.json").read_text())
     assert written == told
     values = told["values"]
