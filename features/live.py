@@ -135,19 +135,6 @@ def compute(
     return values.sort_by(POSITION).replace_schema_metadata({PLAN: json.dumps(asdict(chosen)).encode()})
 
 
-def of_facts(group: Group, asked: Table, facts: Table) -> Table:
-    """Return the values of questions as an expression over prepared facts, one way for all: by rows.
-
-    Parameters
-    ----------
-    asked
-        ``position``, ``entity``, ``t_us`` and ``known_us``.
-    facts
-        From ``compile.prepare``.
-    """
-    return _finished(group, asked, _by_rows(group, asked, facts))
-
-
 def _finished(group: Group, asked: Table, states: Table) -> Table:
     named = [name for name in states.columns if name != POSITION]
     joined = asked.left_join(states, POSITION, rname="{name}_right").select(POSITION, ENTITY, "t_us", *named)

@@ -1,20 +1,29 @@
 """The stream on Spark: Structured Streaming reads the log, and Spark computes the same compiled groups (R58).
 
 ``foreachBatch`` hands each micro-batch to the runner of ``stream.py``, which keeps what is known, publishes, and has
-its values computed by Spark. Log time, late facts and departures are the runner's, so nothing is dropped behind a
-watermark, and the checkpoint is only a hint where to go on: entries that were applied before are left.
+its values computed by Spark. Log time, late facts, departures and hand-overs are the runner's, so nothing is dropped
+behind a watermark. So is what was applied: a query begins where the runner stands, never where an older one ended.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Event, Lock
 
-from features.stream import IDLE_SECONDS, Runner
+from features.stream import BATCH, IDLE_SECONDS, Runner
 from infra.engine import SparkEngine, open_engine
-from infra.errors import Terminal
-from infra.event_log import EventLog
+from infra.errors import Terminal, Transient
+from infra.event_log import Entry, EventLog
 from infra.online import OnlineStore
 from infra.workspace import Workspace
+
+# A batch is a few rows, asked for again and again: to generate and compile code takes longer than to interpret.
+SMALL = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.shuffle.partitions": "1",
+}
 
 
 @contextmanager
@@ -27,6 +36,9 @@ def spark_runner(ws: Workspace, log: EventLog, online: OnlineStore) -> Iterator[
         There is no Java.
     """
     with open_engine(ws, "spark") as engine:
+        assert isinstance(engine, SparkEngine)  # noqa: S101
+        for name, value in SMALL.items():
+            engine.session.conf.set(name, value)
         runner = Runner(ws, log, online, engine=engine)
         try:
             yield runner
@@ -35,28 +47,69 @@ def spark_runner(ws: Workspace, log: EventLog, online: OnlineStore) -> Iterator[
 
 
 def run(runner: Runner) -> None:
-    """Follow the log by Structured Streaming until ``runner.stopping`` is set; between batches time goes on too.
+    """Follow the log by Structured Streaming until ``runner.stopping`` is set; the batch in hand is finished first.
+
+    A log or a store that is silent ends the query; after a while another one goes on where the runner stands.
 
     Raises
     ------
     Terminal
-        The query ended by itself, or the runner's values are not Spark's.
+        The query ended for another reason, or the runner's values are not Spark's.
     """
+    engine = runner.engine
+    if not isinstance(engine, SparkEngine):
+        raise Terminal("A stream on Spark needs a runner whose values Spark computes.")
+    runner.keep(lambda: _follow(runner, engine))
+
+
+def _follow(runner: Runner, engine: SparkEngine) -> None:
+    """Run one query; between its batches time goes on too."""
     from infra.spark_log import stream_log
 
-    if not isinstance(runner.engine, SparkEngine):
-        raise Terminal("A stream on Spark needs a runner whose values Spark computes.")
-    position = runner.begin()
-    # A fresh runner knows better than an old checkpoint what is applied.
+    position, batches = runner.begin(), Batches(runner)
     checkpoint = runner.ws.folder("spark") / "stream"
     shutil.rmtree(checkpoint, ignore_errors=True)
-    query = stream_log(runner.engine.session, runner.ws, position, checkpoint, runner.apply)
+    query = stream_log(engine.session, runner.ws, position, checkpoint, batches.take, BATCH, IDLE_SECONDS)
     try:
         while not runner.stopping.wait(IDLE_SECONDS):
+            if batches.fault is not None:
+                raise batches.fault
             if not query.isActive:
-                raise Terminal(f"Spark's stream of the event log ended: {query.exception()}")
+                raise _fault(str(query.exception()))
             runner.apply([])
     finally:
-        if query.isActive:
-            query.processAllAvailable()
+        batches.end()
         query.stop()
+
+
+class Batches:
+    """What a query does with its batches, until it is over."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.fault: Exception | None = None
+        self._runner, self._over, self._busy = runner, Event(), Lock()
+
+    def take(self, entries: Sequence[Entry]) -> None:
+        """Have the runner apply a batch; after a fault no other. Spark, which would tell it at length, is not told."""
+        with self._busy:
+            if self._over.is_set():
+                return
+            try:
+                self._runner.apply(entries)
+            except Exception as fault:  # noqa: BLE001  # ``_follow`` raises it
+                self.fault = fault
+                self._over.set()
+
+    def end(self) -> None:
+        """Let the batch in hand be finished, and no other be begun: to stop a query ends its jobs."""
+        self._over.set()
+        with self._busy:
+            pass
+
+
+def _fault(told: str) -> Exception:
+    """Return the error of a query that ended by itself: the log was silent towards Spark's reader, or anything else."""
+    _, silent, why = told.partition(f"{Transient.__name__}: ")
+    if silent:
+        return Transient(why.partition("\n")[0].strip())
+    return Terminal(f"Spark's stream of the event log ended: {told}")

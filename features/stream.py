@@ -8,12 +8,14 @@ and while nothing happens by seals: then the log promises that nothing will be a
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import numpy as np
+import redis
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from features.algebra import micros_of
@@ -93,13 +95,14 @@ class Runner:
         self.ws, self.log, self.online, self.engine = ws, log, online, engine
         self.groups = tuple(g for g in groups or groups_of(ws.company) if g.served == "live")
         self.meters, self.stopping = Meters(), threading.Event()
-        self.position = self.applied_us = 0
-        self._door, self._writer = Door(ws.company), RowWriter(online)
+        self.position = self.applied_us = self._committed = 0
+        # A night may bring facts older than what a row holds already: then it is another row of the same moment.
+        self._door, self._writer = Door(ws.company), RowWriter(online, replace=True)
         self._forms = {group.name: form_of(ws, group) for group in self.groups}
         self._unsent: list[Values] = []
         self._looked = 0.0
         self._local: Local | None = None
-        self._alone = threading.Lock()
+        self._alone, self._refilling = threading.Lock(), threading.Thread()
 
     @property
     def local(self) -> Local:
@@ -124,23 +127,30 @@ class Runner:
 
         Before the first night is published there is nothing to begin with, and it waits.
         """
+        self.keep(lambda: self.turn(IDLE_SECONDS))
+        self.close()
+
+    def keep(self, step: Callable[[], object]) -> None:
+        """Repeat a step until ``stopping`` is set, waiting a while whenever the log or the store is silent."""
         failures = 0
         while not read_record(path_of(self.ws)).nights and not self.stopping.wait(LOOK_SECONDS):
             continue
         while not self.stopping.is_set():
             try:
-                self.turn(IDLE_SECONDS)
+                step()
                 failures = 0
             except Transient:
                 self.meters.waits.inc()
                 self._writer.close()
                 self.stopping.wait(BACK_OFF_SECONDS[min(failures, len(BACK_OFF_SECONDS) - 1)])
                 failures += 1
-        self.close()
 
     def close(self) -> None:
         """Give back what the runner holds; the log and the store stay."""
+        if self._refilling.is_alive():
+            self._refilling.join()
         self._writer.close()
+        self._door.close()
         if self._local is not None:
             self._local.close()
             self._local = None
@@ -156,11 +166,10 @@ class Runner:
             The log or the online store does not answer.
         """
         with self._alone:
-            local = self.local
             self._look_around()
             rows = self._publish()
             entries = self.log.read(self.position, BATCH, self._patience(wait_seconds))
-            return self._apply(local, entries, rows)
+            return self._apply(entries, rows)
 
     def apply(self, entries: Sequence[Entry]) -> Turn:
         """Apply entries that somebody else read from the log, in their order; those that were applied before are left.
@@ -171,16 +180,16 @@ class Runner:
             The log or the online store does not answer.
         """
         with self._alone:
-            local = self.local
+            self._look_around()
             rows = self._publish()
-            return self._apply(local, [entry for entry in entries if entry.position > self.position], rows)
+            return self._apply([entry for entry in entries if entry.position > self.position], rows)
 
-    def _apply(self, local: Local, entries: Sequence[Entry], rows: int) -> Turn:
+    def _apply(self, entries: Sequence[Entry], rows: int) -> Turn:
         moment = entries[-1].accepted_us if entries else self._sealed()
         if moment is None:
             return Turn(0, 0, rows)
-        facts = self._take(local, entries)
-        self._unsent = list(local.step(moment))
+        facts = self._take(self.local, entries)
+        self._unsent = list(self.local.step(moment))
         self.applied_us = moment
         self.position = entries[-1].position if entries else self.position
         rows += self._publish()
@@ -216,8 +225,12 @@ class Runner:
         self.position, self.applied_us = max(position, self.position), moment
         self._unsent = list(begun.everybody())
         self._publish()
-        self.log.commit(GROUP, self.position)
+        self._commit()
         self._writer.heartbeat(self.applied_us, self.position)
+
+    def _commit(self) -> None:
+        self.log.commit(GROUP, self.position)
+        self._committed = self.position
 
     def _published(self) -> date:
         """Return the newest published night.
@@ -234,23 +247,45 @@ class Runner:
 
     def _look_around(self) -> None:
         """Every few seconds: take over a night that was published, and fill a store that lost everything."""
+        local = self.local
         if time.monotonic() - self._looked < LOOK_SECONDS:
             return
         self._looked = time.monotonic()
         night = self._published()
-        if night > self.local.night and self.applied_us >= micros(night):
+        if night > local.night and self.applied_us >= micros(night):
             self.open(night)
             self.meters.hand_overs.inc()
             self.log.trim(micros(night) - micros_of(TOLERANCE))
         elif not self._is_filled():
-            self._unsent = list(self.local.everybody())
+            self._unsent = list(local.everybody())
+            if not self._refilling.is_alive():
+                self._refilling = threading.Thread(target=self._refill, name="refill")
+                self._refilling.start()
+
+    def _refill(self) -> None:
+        """Have the nightly rows published again, beside the live ones, which wait for nobody."""
+        # It brings Feast, which the stream itself does without.
+        from features.store.publish import refill_if_empty
+
+        while not self.stopping.is_set():
+            try:
+                refill_if_empty(self.ws)
+                return
+            except Transient:
+                self.meters.waits.inc()
+                self.stopping.wait(BACK_OFF_SECONDS[-1])
 
     def _is_filled(self) -> bool:
         """Say whether our heartbeat is still there: a store that was restarted empty has none."""
+        with self._asking() as client:
+            return bool(client.exists(stream_key(self.online.project)))
+
+    @contextmanager
+    def _asking(self) -> Iterator[Any]:
         try:
             with self.online.client(retries=0) as client:
-                return bool(client.exists(stream_key(self.online.project)))
-        except OSError as error:
+                yield client
+        except (redis.ConnectionError, redis.TimeoutError) as error:
             raise self.online.silent(error) from error
 
     def _patience(self, wait_seconds: float) -> float:
@@ -318,15 +353,15 @@ class Runner:
         """Return the rows that are online, by their place."""
         places = list(places)
         keys = form.keys(values.ids.take(places)).to_pylist()
-        with self.online.client(retries=0) as client:
+        with self._asking() as client:
             raw: list[Any] = [client.hget(key, row_field(form.view)) for key in keys]
         return {place: form.packing.unpack(one) if one else None for place, one in zip(places, raw, strict=True)}
 
     def _tell(self, entries: int, facts: int) -> None:
         """Say online and to the log how far one came: after the rows, so that nobody believes too much."""
         self._writer.heartbeat(self.applied_us, self.position)
-        if entries:
-            self.log.commit(GROUP, self.position)
+        if self._committed < self.position:
+            self._commit()
         self.meters.entries.inc(entries)
         self.meters.facts.inc(facts)
         self.meters.lag.set(self.log.lag(GROUP))

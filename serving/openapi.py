@@ -160,7 +160,9 @@ def _session_paths() -> dict[str, Any]:
 
 
 def _schemas(forms: Sequence[type]) -> dict[str, Any]:
-    adapters = [(form.__name__, "validation", TypeAdapter(form)) for form in forms]
+    adapters: list[tuple[type, str, TypeAdapter[Any]]] = [
+        (form.__name__, "validation", TypeAdapter(form)) for form in forms
+    ]
     _, definitions = TypeAdapter.json_schemas(adapters, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     schemas: dict[str, Any] = definitions["$defs"]
     return schemas

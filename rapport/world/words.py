@@ -61,8 +61,6 @@ FIRST = ("anna", "ben", "carla", "david", "emre", "fiona", "greta", "hugo", "ine
 LAST = ("kern", "meier", "novak", "okafor", "peters", "quinn", "rossi", "santos", "tran", "weber")
 HOSTS = ("example.com", "example.org", "mail.example.net")
 
-NEGATIVES = len(NEGATIVE)
-
 
 def customer_texts(
     product: Ints, category: Ints, opening: Array, grumbles: Ints, pleased: Array, rng: Generator
