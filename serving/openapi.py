@@ -160,10 +160,10 @@ def _session_paths() -> dict[str, Any]:
 
 
 def _schemas(forms: Sequence[type]) -> dict[str, Any]:
-    adapters: list[tuple[type, str, TypeAdapter[Any]]] = [
+    adapters: list[tuple[Any, Any, TypeAdapter[Any]]] = [
         (form.__name__, "validation", TypeAdapter(form)) for form in forms
     ]
-    _, definitions = TypeAdapter.json_schemas(adapters, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    _, definitions = TypeAdapter.json_schemas(adapters, ref_template="#/components/schemas/{model}")
     schemas: dict[str, Any] = definitions["$defs"]
     return schemas
 
