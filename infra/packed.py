@@ -51,6 +51,7 @@ class Packing:
         self.dtypes = tuple(dtypes.values())
         self.definition = bytes.fromhex(version)
         self._blanks = tuple(0.0 if dtype == "float64" else 0 for dtype in self.dtypes)
+        self._none_missing = bytes(self.nulls)
         self._texts = tuple(place for place, dtype in enumerate(self.dtypes) if dtype == "string")
 
     @cached_property
@@ -84,10 +85,14 @@ class Packing:
             The bytes are no row of this view.
         """
         try:
-            definition, event_us, known_us, valid_until_us, nulls, *numbers = self.form.unpack_from(raw)
+            fields = self.form.unpack_from(raw)
         except struct.error as error:
             raise ValueError(f"a row of {len(raw)} bytes ({error})") from None
+        definition, event_us, known_us, valid_until_us, nulls = fields[:5]
         at = self.form.size
+        if at == len(raw) and nulls == self._none_missing and not self._texts:
+            return Row(definition, event_us, known_us, valid_until_us, fields[5:])
+        numbers = list(fields[5:])
         for place in self._texts:
             length = numbers[place]
             if length < 0 or at + length > len(raw):

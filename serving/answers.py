@@ -39,10 +39,10 @@ def features_answer(wanted: Wanted, found: Found, request: str) -> bytes:
         _fallen(rows, plan, fallbacks)
     if plan.computed:
         _computed(wanted, found, columns)
-    told: Told = {**_served(found, request), "fallbacks": fallbacks}
-    results = b",".join([*map(_given, wanted.entities.values()), *(column for column in columns if column)])
+    results = b",".join([*map(_given, wanted.entities.values()), *filter(None, columns)])
     metadata = _metadata(plan, tuple(wanted.entities))
-    return b"".join((b'{"metadata":', metadata, b',"results":[', results, b'],"rapport":', orjson.dumps(told), b"}"))
+    told = _told(found, request, fallbacks)
+    return b"".join((b'{"metadata":', metadata, b',"results":[', results, b'],"rapport":', told, b"}"))
 
 
 def score_answer(model: Model, ids: Sequence[str], plan: Plan, found: Found, request: str) -> ScoreResponse:
@@ -128,6 +128,18 @@ def _served(found: Found, request: str) -> Delivery:
         "applied": None if found.applied_us is None else _time(found.applied_us),
         "degraded": found.degraded,
     }
+
+
+def _told(found: Found, request: str, fallbacks: list[Fallback]) -> bytes:
+    """Return what stands beside Feast's answer; most have no fallbacks, and then it is always of one form."""
+    if fallbacks or found.degraded:
+        told: Told = {**_served(found, request), "fallbacks": fallbacks}
+        return orjson.dumps(told)
+    applied = "null" if found.applied_us is None else f'"{_time(found.applied_us)}"'
+    served = _time(found.served_us)
+    return (
+        f'{{"request":"{request}","served_at":"{served}","applied":{applied},"degraded":false,"fallbacks":[]}}'.encode()
+    )
 
 
 def _given(ids: Sequence[str]) -> bytes:

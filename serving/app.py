@@ -28,13 +28,12 @@ from serving.inputs import BY_NAME
 from serving.intake import Intake
 from serving.lookups import of_service, of_view
 from serving.openapi import openapi
+from serving.protocol import Answer, Headers, protocol
 from serving.requests import Malformed, TooLarge, find_model, read_features, read_ids
 from serving.schema import MAX_BODY_BYTES, Fault
 from serving.sessions import Conversations, SessionPaths
 from serving.state import State
 from serving.views import Unknown
-
-Headers = tuple[tuple[bytes, bytes], ...]
 
 HOST = "127.0.0.1"
 STATUSES: dict[type[Exception], int] = {
@@ -55,7 +54,7 @@ CLIENT_GONE = 499
 
 
 class Features:
-    """``/get-online-features`` as a bare ASGI application: what is asked most goes through nothing else."""
+    """``/get-online-features``: a bare ASGI application; the service's protocol asks ``answer`` past ASGI."""
 
     path = "/get-online-features"
 
@@ -64,16 +63,27 @@ class Features:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as Feast's feature server does."""
-        begun = time.perf_counter()
         try:
-            body, status, headers = await self._answer(await _body(receive)), 200, JSON
+            content = await _body(receive)
         except ClientDisconnect:
             return
-        except RapportError as error:
+        except TooLarge as error:
             body, status, headers = _fault(error)
+            self.state.meter.answered(self.path, status, 0.0)
+        else:
+            body, status, headers = await self.answer(content)
         await send({"type": "http.response.start", "status": status, "headers": [*headers, _length(body)]})
         await send({"type": "http.response.body", "body": body})
+
+    async def answer(self, content: bytes) -> Answer:
+        """Return body, status and headers of the answer to the body of a request."""
+        begun = time.perf_counter()
+        try:
+            body, status, headers = await self._answer(content), 200, JSON
+        except RapportError as error:
+            body, status, headers = _fault(error)
         self.state.meter.answered(self.path, status, time.perf_counter() - begun)
+        return body, status, headers
 
     async def _answer(self, body: bytes) -> bytes:
         state = self.state
@@ -198,10 +208,11 @@ def serve(ws: Workspace, port: int | None = None, conversations: Callable[[], Co
     """
     gc.set_threshold(*RARELY)
     listener = _bind(ws.settings.serve_port if port is None else port)
+    app = create_app(ws, conversations)
     config = uvicorn.Config(
-        create_app(ws, conversations),
+        app,
         loop="uvloop",
-        http="httptools",
+        http=protocol(Features.path, app.features.answer),  # type: ignore[arg-type]  # it only has to make one
         ws="none",
         lifespan="on",
         log_level="warning",
@@ -262,7 +273,7 @@ def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = N
     return Response(orjson.dumps(content), status, headers, media_type="application/json")
 
 
-def _fault(error: RapportError) -> tuple[bytes, int, Headers]:
+def _fault(error: RapportError) -> Answer:
     """Return body, status and headers of an answer that says what is wrong."""
     status = next(status for kind, status in STATUSES.items() if isinstance(error, kind))
     fault: Fault = {"message": str(error)}
