@@ -53,7 +53,7 @@ def test_every_value_is_what_the_oracle_says(number: int, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.row("T8", "V5", "V8")
+@pytest.mark.row("T8", "V5", "V8", "F11")
 @pytest.mark.parametrize("number", range(SPECS))
 def test_what_the_stream_last_published_is_still_true(number: int, tmp_path: Path) -> None:
     """Duplicates, late and misordered facts, revisions, retractions and links; nobody is asked anew (F11, F12)."""
