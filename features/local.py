@@ -11,13 +11,16 @@ Comes after the door and before ``stream.py``, which publishes what this store c
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from threading import Lock
 
 import ibis
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from duckdb import DuckDBPyConnection
 from ibis import _
 from ibis.expr.types import IntegerValue, Table, Value
 
@@ -89,6 +92,9 @@ class Local:
         self.applied_us = micros(night)
         self.sql = ws.lake.connect()
         self.ibis = ibis.duckdb.from_connection(self.sql)
+        # What only concerns one group runs on a connection of its own: the groups at once.
+        self._own = {group.name: self._connection() for group in groups}
+        self._hands, self._quiet = ThreadPoolExecutor(max(len(groups), 1), "group"), Lock()
         self.linked = ws.lake.exists(f"silver/{LINKS}") and any(group.entity.linked for group in groups)
         self.facts = {fact: [g for g in groups if g.fact == fact] for fact in dict.fromkeys(g.fact for g in groups)}
         self._seed_links()
@@ -96,15 +102,18 @@ class Local:
             self._seed_fact(fact, readers)
         # Everything that is run at every step, as SQL: each group compiles once.
         for group in groups:
-            self.sql.execute(f"PREPARE values_of_{group.name} AS {self._compile(group)}")
-            self.sql.execute(f"PREPARE refresh_{group.name} AS INSERT INTO fresh_{group.name} {self._fresh(group)}")
+            own = self._own[group.name]
+            own.execute(f"PREPARE values_of_{group.name} AS {self._compile(group)}")
+            own.execute(f"PREPARE refresh_{group.name} AS INSERT INTO fresh_{group.name} {self._fresh(group)}")
         if self.linked:
             self._whom = self._select(self._relinked())
             self._theirs = {fact: self._select(self._told_of(fact)) for fact in self.facts}
 
     def close(self) -> None:
         """Give back what the store holds."""
-        self.sql.close()
+        self._hands.shutdown()
+        for connection in (*self._own.values(), self.sql):
+            connection.close()
 
     def take(self, rows: Mapping[str, pa.Table]) -> int:
         """Take accepted facts; return how many were new: neither known nor repeated among themselves (rule T3).
@@ -119,16 +128,20 @@ class Local:
     def step(self, log_us: int) -> Iterator[Values]:
         """Move to a log time; yield the values of everybody whom a fact, a link or a departure changed by then."""
         self._relink()
-        for group in self.groups:
-            self._refresh(group)
+        self.applied_us = log_us
+        at_once = map if self.engine else self._hands.map
+        for found in at_once(self._step, self.groups):
+            yield from found
         for fact in self.facts:
             self.sql.execute(f"DELETE FROM changed_{fact}")
-        self.applied_us = log_us
-        for group in self.groups:
-            name = group.name
-            self.sql.execute(f"INSERT INTO touched_{name} SELECT entity FROM due_{name} WHERE due_us <= {log_us}")
-            yield from self._values(group, f"SELECT DISTINCT entity FROM touched_{name}")
-            self.sql.execute(f"DELETE FROM touched_{name}")
+
+    def _step(self, group: Group) -> list[Values]:
+        name, own = group.name, self._own[group.name]
+        self._refresh(group)
+        own.execute(f"INSERT INTO touched_{name} SELECT entity FROM due_{name} WHERE due_us <= {self.applied_us}")
+        found = list(self._values(group, f"SELECT DISTINCT entity FROM touched_{name}"))
+        own.execute(f"DELETE FROM touched_{name}")
+        return found
 
     def everybody(self) -> Iterator[Values]:
         """Yield the values of all entities as they stand."""
@@ -273,48 +286,49 @@ class Local:
     def _refresh(self, group: Group) -> None:
         """Let what is newly known of events count, and note whom it touches."""
         name, changed = group.name, f"(SELECT event_id FROM changed_{group.fact})"
-        if not self._any(f"changed_{group.fact}"):
+        own = self._own[name]
+        if not self._any(f"changed_{group.fact}", own):
             return
-        self.sql.execute(f"EXECUTE refresh_{name}")
-        self.sql.execute(
+        own.execute(f"EXECUTE refresh_{name}")
+        own.execute(
             f"INSERT INTO thaw_{name} SELECT DISTINCT entity, tile FROM cold_{name} WHERE event_id IN {changed}"
         )
-        if self._any(f"thaw_{name}"):
+        if self._any(f"thaw_{name}", own):
             cells = f"(entity, tile) IN (SELECT (entity, tile) FROM thaw_{name})"
-            self.sql.execute(f"INSERT INTO facts_{name} FROM cold_{name} WHERE {cells}")
-            self.sql.execute(f"DELETE FROM cold_{name} WHERE {cells}")
-            self.sql.execute(f"DELETE FROM tiles_{name} WHERE {cells}")
-            self.sql.execute(f"DELETE FROM thaw_{name}")
+            own.execute(f"INSERT INTO facts_{name} FROM cold_{name} WHERE {cells}")
+            own.execute(f"DELETE FROM cold_{name} WHERE {cells}")
+            own.execute(f"DELETE FROM tiles_{name} WHERE {cells}")
+            own.execute(f"DELETE FROM thaw_{name}")
         for table in (f"facts_{name}", f"fresh_{name}"):
-            self.sql.execute(f"INSERT INTO touched_{name} SELECT entity FROM {table} WHERE event_id IN {changed}")
-        self.sql.execute(f"DELETE FROM facts_{name} WHERE event_id IN {changed}")
-        self.sql.execute(f"INSERT INTO facts_{name} FROM fresh_{name}")
-        self.sql.execute(f"DELETE FROM fresh_{name}")
+            own.execute(f"INSERT INTO touched_{name} SELECT entity FROM {table} WHERE event_id IN {changed}")
+        own.execute(f"DELETE FROM facts_{name} WHERE event_id IN {changed}")
+        own.execute(f"INSERT INTO facts_{name} FROM fresh_{name}")
+        own.execute(f"DELETE FROM fresh_{name}")
 
     # What follows: values.
 
     def _values(self, group: Group, entities: str) -> Iterator[Values]:
-        ids = self._arrow(f"SELECT entity FROM ({entities}) ORDER BY entity")[ENTITY]
+        ids = self._arrow(f"SELECT entity FROM ({entities}) ORDER BY entity", self._own[group.name])[ENTITY]
         for first in range(0, len(ids), TOGETHER):
             yield self._value(group, ids.slice(first, TOGETHER).combine_chunks())
 
     def _value(self, group: Group, ids: pa.Array) -> Values:
-        name, at = group.name, self.applied_us
+        name, at, own = group.name, self.applied_us, self._own[group.name]
         asked = {POSITION: pa.array(range(len(ids)), pa.int64()), ENTITY: ids}
         moment = pa.array([at] * len(ids), pa.int64())
-        self.sql.register("asking", pa.table(asked | {"t_us": moment, KNOWN_US: moment}))
-        self.sql.execute(f"DELETE FROM asked_{name}")
-        self.sql.execute(f"INSERT INTO asked_{name} FROM asking")
-        self.sql.unregister("asking")
+        own.register("asking", pa.table(asked | {"t_us": moment, KNOWN_US: moment}))
+        own.execute(f"DELETE FROM asked_{name}")
+        own.execute(f"INSERT INTO asked_{name} FROM asking")
+        own.unregister("asking")
         found = self._computed(group).sort_by(POSITION)
         ids = ids.take(found[POSITION].combine_chunks())
         until = (
             f"SELECT entity, {VALID_US} FROM found JOIN asked_{name} USING (position) WHERE {VALID_US} < {FOREVER_US}"
         )
-        self.sql.register("found", found.select([POSITION, VALID_US]))
-        self.sql.execute(f"DELETE FROM due_{name} WHERE entity IN (SELECT entity FROM asked_{name})")
-        self.sql.execute(f"INSERT INTO due_{name} {until}")
-        self.sql.unregister("found")
+        own.register("found", found.select([POSITION, VALID_US]))
+        own.execute(f"DELETE FROM due_{name} WHERE entity IN (SELECT entity FROM asked_{name})")
+        own.execute(f"INSERT INTO due_{name} {until}")
+        own.unregister("found")
         shown = found.select([feature.name for feature in group.outputs])
         values = shown
         for feature, state in elapsed_states(group).items():
@@ -324,13 +338,13 @@ class Local:
 
     def _computed(self, group: Group) -> pa.Table:
         """Return the rows of ``live_values`` of whoever is asked about."""
-        name = group.name
+        name, own = group.name, self._own[group.name]
         if self.engine is None:
-            return self._arrow(f"EXECUTE values_of_{name}")
+            return self._arrow(f"EXECUTE values_of_{name}", own)
         theirs = f"WHERE entity IN (SELECT entity FROM asked_{name})"
         tables = {"asked": f"FROM asked_{name}"}
         tables |= {kind: f"FROM {kind}_{name} {theirs}" for kind in ("facts", "tiles", "heads")}
-        asked, facts, tiles, heads = (self.engine.memtable(kind, self._arrow(sql)) for kind, sql in tables.items())
+        asked, facts, tiles, heads = (self.engine.memtable(kind, self._arrow(sql, own)) for kind, sql in tables.items())
         return self.engine.to_arrow(live_values(group, asked, facts, tiles, heads, micros(self.night)))
 
     def _compile(self, group: Group) -> str:
@@ -346,13 +360,20 @@ class Local:
     def _select(self, expr: Table) -> str:
         return str(self.ibis.compile(expr))
 
-    def _arrow(self, statement: str) -> pa.Table:
+    def _arrow(self, statement: str, own: DuckDBPyConnection) -> pa.Table:
         # ``sql`` runs a prepared statement in twice the time; the copy that DuckDB warns of is a few rows.
-        with warnings.catch_warnings(action="ignore", category=UserWarning):
-            return self.sql.execute(statement).to_arrow_table()
+        found = own.execute(statement)
+        with self._quiet, warnings.catch_warnings(action="ignore", category=UserWarning):
+            return found.to_arrow_table()
 
-    def _any(self, table: str) -> bool:
-        return bool(self.sql.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall())
+    def _any(self, table: str, own: DuckDBPyConnection | None = None) -> bool:
+        return bool((own or self.sql).execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall())
+
+    def _connection(self) -> DuckDBPyConnection:
+        """Return another connection to the same database; what one says of its session is its own."""
+        made = self.sql.cursor()
+        made.execute("SET TimeZone = 'UTC'")
+        return made
 
 
 def micros(night: date) -> int:
