@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from infra.clock import DAY
 from infra.locks import alone
 from infra.workspace import Workspace
 from rapport.world import chats, consents, crm, decisions, identities, shop, surveys, tickets, web
@@ -37,6 +38,8 @@ class Manifest(BaseModel):
 def ensure(ws: Workspace, progress: Progress | None = None) -> Manifest | None:
     """Write the company's world unless it is there; a company that is not simulated has none.
 
+    One without a ``start`` ends with the newest night that is over, and keeps it.
+
     Raises
     ------
     Rejected
@@ -44,7 +47,12 @@ def ensure(ws: Workspace, progress: Progress | None = None) -> Manifest | None:
     """
     if ws.company.world is None:
         return None
-    return generate(ws.folder("world"), read_settings(ws.company.world), progress)
+    folder, settings = ws.folder("world"), read_settings(ws.company.world)
+    if "start" not in ws.company.world:
+        there = read_manifest(folder)
+        start = there.first_night if there else ws.clock.now().date() - settings.days * DAY
+        settings = settings.model_copy(update={"start": start})
+    return generate(folder, settings, progress)
 
 
 def generate(folder: Path, settings: WorldSettings, progress: Progress | None = None) -> Manifest:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from infra.clock import DAY, FixedClock
 from infra.company import Source, load_company
 from infra.errors import Rejected
 from infra.settings import ROOT, Settings
@@ -24,6 +26,7 @@ MIDDLE = WorldSettings(customers=1_500, days=90)
 CLEAN = {"late_share": 0, "duplicate_share": 0, "revision_share": 0, "retraction_share": 0, "bad_share": 0}
 COMPANY = load_company(ROOT / "companies" / "simulated.toml")
 FILES = tuple(source for source in COMPANY.sources if not source.streamed)
+NOON = datetime(2026, 5, 28, 12, tzinfo=UTC)
 HIDDEN = {"satisfaction", "price_sensitivity", "trouble", "frustration", "complexity", "type", "escalation_probability"}
 
 
@@ -123,12 +126,13 @@ def test_the_smallest_world_has_what_its_first_night_must_hold(tmp_path: Path, s
 
 def test_ensure_reads_the_company_and_reports_progress(tmp_path: Path) -> None:
     company = COMPANY.model_copy(update={"world": {"customers": 50, "days": 3}})
-    ws, said = Workspace(Settings.model_validate({"home": tmp_path}), company), list[str]()
+    ws, said = Workspace(Settings.model_validate({"home": tmp_path}), company, FixedClock(NOON)), list[str]()
     manifest = ensure(ws, said.append)
     assert manifest is not None
     assert (manifest.first_night, manifest.last_night) == (date(2026, 5, 25), date(2026, 5, 27))
     assert set(manifest.rows) == {source.name for source in FILES}
     assert len(said) == 1 + len(FILES)
+    assert ensure(replace(ws, clock=FixedClock(NOON + 9 * DAY))) == manifest, "it stays where it began"
     assert ensure(Workspace(ws.settings, company.model_copy(update={"world": None}))) is None
 
 
