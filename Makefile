@@ -23,7 +23,7 @@ up: setup ## start Airflow, MLflow and the online service; Ctrl-C stops them [CO
 	@.venv/bin/rapport up $(company)
 
 test: setup ## run all tests, in two processes; single ones: .venv/bin/python -m pytest tests/unit/test_spec.py
-	@.venv/bin/python -m pytest -n 2 --dist loadfile
+	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## format, lint, types, import rules
 	@.venv/bin/ruff format --quiet --check . || { echo "make check: format with .venv/bin/ruff format ."; exit 1; }

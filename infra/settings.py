@@ -8,13 +8,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
 
+PREFIX = "RAPPORT_"
 EngineName = Literal["duckdb", "spark"]
 
 
 class Settings(BaseSettings):
     """Every setting of Rapport with its default; the environment variable is ``RAPPORT_`` and the name."""
 
-    model_config = SettingsConfigDict(env_prefix="RAPPORT_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     company: Path = Field(ROOT / "companies" / "simulated.toml", description="the company file")
     home: Path = Field(Path(".rapport"), description="folder that holds the state of every company, one folder each")

@@ -5,7 +5,6 @@ the log by the environment of the workspace, as any process does.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ from pyspark.sql.streaming import StreamingQuery
 from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxRows
 
 from infra.event_log import Entry, EventLog, event_log
+from infra.settings import PREFIX, Settings
 from infra.workspace import Workspace, open_workspace
 
 SCHEMA = "position long, accepted_us long, source string, payload binary"
@@ -130,5 +130,6 @@ def stream_log(
 
 
 def _opened(environment: dict[str, str]) -> Workspace:
-    os.environ.update(environment)
-    return open_workspace()
+    """Open the workspace that an environment describes, which need not be that of this process."""
+    named = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items()}
+    return open_workspace(Settings.model_validate(named))

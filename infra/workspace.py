@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from infra.clock import Clock, SystemClock
 from infra.company import Company, load_company
-from infra.settings import Settings
+from infra.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from infra.lake import Lake
@@ -50,7 +50,7 @@ class Workspace:
             "company": self.settings.company.resolve(),
             "public_data": self.settings.public_data.resolve(),
         }
-        return {f"RAPPORT_{name.upper()}": str(value) for name, value in stated.items()}
+        return {f"{PREFIX}{name.upper()}": str(value) for name, value in stated.items()}
 
 
 def open_workspace(settings: Settings | None = None, clock: Clock | None = None) -> Workspace:

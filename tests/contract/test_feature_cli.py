@@ -89,7 +89,7 @@ def test_list_and_show_say_how_far_a_group_is_built_and_what_it_costs(small_ring
     card = ask(small_ring, "show", "customer__orders__30d", "--json")
     (feature,) = card["features"]
     assert (feature["type"], feature["empty"], card["purpose"]) == ("int64", 0, ORDERS.purpose)
-    assert [source["name"] for source in card["lineage"]["sources"]] == ["shop", "logins", "merges"]
+    assert [source["name"] for source in card["lineage"]["sources"]] == ["shop", "logins", "merges", "sign_ins"]
     (version,) = card["versions"]
     folders = [Path(small_ring.lake.path(table)) for table in (tiles_table(ORDERS), features_table(ORDERS))]
     assert version["bytes"] == sum(file.stat().st_size for folder in folders for file in folder.rglob("*.parquet"))

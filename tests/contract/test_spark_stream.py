@@ -220,7 +220,8 @@ def test_spark_writes_the_rows_of_the_plain_runner(tmp_path: Path, monkeypatch: 
             agree(runner, thread)
             append(log, day.some(later(ws, minutes=3), 20))
             agree(runner, thread)
-            assert counted(runner) == tuple(now - then for now, then in zip(counted(plain), before, strict=True))
+            came = tuple(now - then for now, then in zip(counted(plain), before, strict=True))
+            assert counted(runner) == came, (log.length(), runner.position, number(runner.meters.waits))
 
 
 @pytest.mark.parametrize("kind", ["valkey", "kafka"])

@@ -22,8 +22,8 @@ from tests.property.mutants import MUTANTS, compared, copy_of
 from tests.property.specs import CASES, KINDS, SPECS, drawn, workspace, write_history
 from tests.property.streaming import check_stream
 
-# Spark plans a query in half a second or more: it answers as many of the 25 specs as fit into two and a half minutes.
-ON_SPARK = 8
+# Spark plans a query in half a second or more: it answers as many of the 25 specs as fit into a minute and a half.
+ON_SPARK = 5
 MUTANTS_AT_ONCE = 2
 
 
