@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import prometheus_client  # noqa: F401  # before Feast, by which all counters of one name in a process would be one
 import pytest
 from hypothesis import HealthCheck, settings
 

@@ -215,10 +215,13 @@ def test_spark_writes_the_rows_of_the_plain_runner(tmp_path: Path, monkeypatch: 
             agree(runner, thread)
         append(log, day.some(later(ws, minutes=30), 20))  # while nobody looks
         plain.drain()
+        before = counted(plain)
         with spark_runner(ws, log, store) as runner, running(runner) as thread:
             agree(runner, thread)
             append(log, day.some(later(ws, minutes=3), 20))
             agree(runner, thread)
+            came = tuple(now - then for now, then in zip(counted(plain), before, strict=True))
+            assert counted(runner) == came
 
 
 @pytest.mark.parametrize("kind", ["valkey", "kafka"])
