@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 PYTHON ?=
-ROOMS := infra validation features training serving dags rapport
+ROOMS := rapport_feast infra validation features training serving dags rapport
 export PYTHON
 
 company = $(if $(COMPANY),--company "$(COMPANY)")

@@ -14,28 +14,28 @@ SCHEDULE = CronPartitionTimetable("0 0 * * *", timezone="Etc/GMT+2", run_offset=
 
 @step
 def ingest() -> dict[str, Any]:
-    from validation.ingest import ingest as run
+    from validation.bronze.ingest import ingest as run
 
     return run(workspace(), night(), run=run_id())
 
 
 @step
 def gate() -> dict[str, Any]:
-    from validation.gate import gate as run
+    from validation.gate.run import gate as run
 
     return run(workspace(), night(), run=run_id())
 
 
 @step
 def build() -> dict[str, Any]:
-    from features.build import build as run
+    from features.compute.build import build as run
 
     return run(workspace(), night(), run=run_id())
 
 
 @step
 def spark_check() -> dict[str, Any]:
-    from features.build import check_on_spark
+    from features.compute.spark_check import check_on_spark
 
     ws = workspace()
     if ws.settings.engine == "spark":
@@ -46,7 +46,7 @@ def spark_check() -> dict[str, Any]:
 @step
 def publish() -> dict[str, Any]:
     from features.store.publish import publish as run
-    from validation.logged import release
+    from validation.bronze.event_log import release
 
     ws = workspace()
     found = run(ws, night(), run=run_id())

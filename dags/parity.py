@@ -12,7 +12,7 @@ NIGHT = Asset(f"rapport://{COMPANY.name}/night")
 
 @step
 def judge() -> dict[str, Any]:
-    from features.parity_report import measure, sentence
+    from features.parity.report import measure, sentence
 
     report = measure(workspace(), night())
     if report["verdict"] in {"mismatch", "overdue"}:

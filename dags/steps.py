@@ -9,9 +9,9 @@ from airflow.sdk import get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from infra.clock import parse_night
-from infra.company import load_company
-from infra.errors import Rejected, Terminal
+from infra.company.load import load_company
 from infra.settings import Settings
+from rapport_feast.errors import Rejected, Terminal
 
 if TYPE_CHECKING:
     from infra.workspace import Workspace

@@ -1,15 +1,13 @@
 """Time: aware UTC, microseconds; a night is one UTC day and is known by its cutoff (rules T1, T4)."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 
-from infra.errors import Rejected
-
-MICROSECOND = timedelta(microseconds=1)
-DAY = timedelta(days=1)
-EPOCH = date(1970, 1, 1)
+from rapport_feast.errors import Rejected
+from rapport_feast.times import DAY, MICROSECOND
 
 
 class Clock(Protocol):
@@ -79,11 +77,6 @@ def start_of(night: date) -> datetime:
     return datetime(night.year, night.month, night.day, tzinfo=UTC)
 
 
-def day_number(day: date) -> int:
-    """Return the days since 1970-01-01: the integer form of a day that every engine shares."""
-    return (day - EPOCH).days
-
-
 def parse_night(text: str) -> date:
     """Read a night from ``YYYY-MM-DD``.
 
@@ -113,3 +106,26 @@ def refuse_open_night(night: date, clock: Clock) -> None:
             str(night),
             "Run it after midnight UTC.",
         )
+
+
+DURATION = re.compile(r"(\d+)([smhdw])")
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a length of time such as ``5m``, ``24h``, ``30d`` or ``2w``.
+
+    Raises
+    ------
+    Rejected
+        The text is no whole number of seconds, minutes, hours, days or weeks.
+
+    Examples
+    --------
+    >>> duration("36h")
+    datetime.timedelta(days=1, seconds=43200)
+    """
+    match = DURATION.fullmatch(text)
+    if match is None:
+        raise Rejected("duration", "a whole number and s, m, h, d or w, such as 30d", repr(text))
+    return timedelta(**{UNITS[match[2]]: int(match[1])})

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.clock import Clock, SystemClock
-from infra.company import Company, load_company
+from infra.company.company import Company
+from infra.company.load import load_company
 from infra.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
-    from infra.lake import Lake
+    from infra.lake.lake import Lake
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Workspace:
     @property
     def lake(self) -> "Lake":
         """The company's lake."""
-        from infra.lake import Lake  # DuckDB and Delta Lake come with it, and the online service needs neither
+        from infra.lake.lake import Lake  # DuckDB and Delta Lake come with it, and the online service needs neither
 
         return Lake(self.root / "lake", threads=self.settings.threads, memory=self.settings.memory)
 

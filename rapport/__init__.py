@@ -1,0 +1,1 @@
+"""The front door: command line, local stack, lineage, simulated world. It imports anything; nothing imports it."""

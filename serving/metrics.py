@@ -9,11 +9,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 Gauges = Callable[[], dict[str, tuple[str, float]]]
 
 
-class Meter(Collector):
+class ServiceMetrics(Collector):
     """Counters of one service.
 
     Attributes
@@ -43,8 +43,8 @@ class Meter(Collector):
         self.requests[path, status] += 1
         buckets = self._buckets.get(path)
         if buckets is None:
-            buckets = self._buckets[path] = [0] * (len(BOUNDS) + 1)
-        buckets[bisect_left(BOUNDS, seconds)] += 1
+            buckets = self._buckets[path] = [0] * (len(LATENCY_BUCKETS) + 1)
+        buckets[bisect_left(LATENCY_BUCKETS, seconds)] += 1
         self._seconds[path] += seconds  # type: ignore[assignment]
 
     def text(self) -> bytes:
@@ -61,7 +61,7 @@ class Meter(Collector):
         yield requests
         latency = HistogramMetricFamily("rapport_answer_seconds", "How long answers took.", labels=["path"])
         for path, buckets in self._buckets.items():
-            ends = [*map(str, BOUNDS), "+Inf"]
+            ends = [*map(str, LATENCY_BUCKETS), "+Inf"]
             sums = [sum(buckets[: place + 1]) for place in range(len(buckets))]
             latency.add_metric([path], list(zip(ends, sums, strict=True)), self._seconds[path])
         yield latency

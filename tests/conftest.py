@@ -14,9 +14,10 @@ import prometheus_client  # noqa: F401  # before Feast, by which all counters of
 import pytest
 from hypothesis import HealthCheck, settings
 
-from infra.clock import DAY, FixedClock, cutoff
+from infra.clock import FixedClock, cutoff
 from infra.settings import ROOT, Settings
 from infra.workspace import Workspace, open_workspace
+from rapport_feast.times import DAY
 
 pytest_plugins = ("tests.rows", "pytester")
 
@@ -75,7 +76,7 @@ def workspace(tmp_path: Path) -> MakeWorkspace:
 def small_ring(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Return a small company whose last night went round the ring. Read only: copy its ``root`` to change it."""
     from rapport.world import ensure
-    from validation.arrivals import last_night
+    from validation.sources.coverage import last_night
 
     ws = small_workspace(tmp_path_factory.mktemp("ring"))
     ensure(ws)
@@ -107,11 +108,11 @@ def public_data() -> Path:
 
 def run_ring(ws: Workspace, night: date) -> None:
     """Run the steps of a night one after another, as the nightly DAG does."""
-    from features.build import build
+    from features.compute.build import build
     from features.store.publish import publish
     from training.run import train
-    from validation.gate import gate
-    from validation.ingest import ingest
+    from validation.bronze.ingest import ingest
+    from validation.gate.run import gate
 
     for step in (ingest, gate, build, publish):
         step(ws, night)

@@ -16,7 +16,7 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from infra.embedded import _free_port as free_port
+from infra.redis.address import free_port
 
 KAFKA, SCALA, LOG4J = "4.1.1", "2.13", "2.25.2"
 START_SECONDS = 60.0

@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from features.build import build
+from features.compute.build import build
 from infra.workspace import Workspace
-from validation.gate import gate
-from validation.ingest import ingest
+from validation.bronze.ingest import ingest
+from validation.gate.run import gate
 
 Digests = dict[str, dict[date, str]]
 BY_KNOWN_DAY = {"bronze", "silver", "quarantine", "duplicates"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.settings import Settings
-from rapport.rows import PASSED, write_rows
+from rapport.cli.rows import PASSED, write_rows
 
 IN_CI = os.environ.get("CI", "").lower() == "true"
 

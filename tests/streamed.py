@@ -9,7 +9,7 @@ from typing import Any
 
 from infra.workspace import Workspace, open_workspace
 from tests.door import ORDER, Row, workspace
-from validation.contracts import CONTRACTS
+from validation.contracts.standard import CONTRACTS
 
 EVENT = {name: value for name, value in ORDER.items() if value and name != "exported_at"}
 """An order as it streams in."""

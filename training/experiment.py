@@ -6,23 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-from infra import registry
-from infra.company import Model as ModelConfig
+from infra.company.company import Model as ModelConfig
+from infra.models import bundle, manifest
+from infra.models.arrays import Floats
+from infra.models.calibration import Calibration
+from infra.models.encoding import encode
 from infra.workspace import Workspace
-from training import plots as pictures
-from training.dataset import Dataset, Split, encode, learn_features, to_slice
-from training.evaluate import (
-    Evaluation,
-    best_action,
-    calibration_of,
-    evaluate_policy,
-    evaluate_scores,
-    simple_rule,
-)
-from training.gates import Decision, judge
-from training.intervals import Floats
-from training.labels import Label
-from training.model import Calibration, Model, Slice, recipe
+from training.data.dataset import Dataset, learn_features, to_slice
+from training.data.label import Label
+from training.data.split import Split
+from training.evaluation import plots as pictures
+from training.evaluation.baselines import best_action, logistic_baseline
+from training.evaluation.evaluate import Evaluation, calibration_line, evaluate_policy, evaluate_scores
+from training.gate import Decision, judge
+from training.recipes.catalogue import recipe
+from training.recipes.learner import Model, Slice
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Experiment:
     """A fitted model with its evaluation and the gate's decision."""
 
     model: Model
-    features: tuple[registry.Feature, ...]
+    features: tuple[manifest.Feature, ...]
     evaluation: Evaluation
     decision: Decision
     slope: Calibration | None = None
@@ -54,10 +52,10 @@ class Experiment:
         run_id: str,
         dataset_digest: str,
         night: date,
-    ) -> registry.Manifest:
+    ) -> manifest.Manifest:
         """Return what the published folder says about itself."""
         scaled, figure = self.model.calibration, self.evaluation.model.interval()
-        return registry.Manifest(
+        return manifest.Manifest(
             name=config.name,
             version=version,
             recipe=config.recipe,
@@ -100,10 +98,11 @@ def _evaluate_scores(
     model: Model, train: Slice, test: Slice, incumbent: "Floats | np.ndarray | None", plots: Path
 ) -> tuple[Evaluation, Calibration]:
     scores = model.predict(test.x)
-    baselines = {"majority": np.full(len(test), train.y.mean()), "logistic on 5 features": simple_rule(train, test)}
+    majority = np.full(len(test), train.y.mean())
+    baselines = {"majority": majority, "logistic on 5 features": logistic_baseline(train, test)}
     found = evaluate_scores(test, scores, baselines, incumbent)
     pictures.draw_scores(plots, test, {"model": scores, **baselines}, found)
-    return found, calibration_of(scores, test.y)
+    return found, calibration_line(scores, test.y)
 
 
 def choices(model: Model, values: Floats) -> np.ndarray:
@@ -111,16 +110,16 @@ def choices(model: Model, values: Floats) -> np.ndarray:
     return np.asarray(np.array(model.actions)[values.argmax(axis=1)], dtype=np.str_)
 
 
-def load(ws: Workspace, manifest: registry.Manifest) -> Model:
+def load(ws: Workspace, manifest: manifest.Manifest) -> Model:
     """Load a published version."""
     scaled = Calibration(**manifest.calibration) if manifest.calibration else None
-    folder = registry.version_folder(ws, manifest.name, manifest.version)
+    folder = bundle.version_folder(ws, manifest.name, manifest.version)
     return recipe(manifest.recipe).load(folder, actions=manifest.actions, calibration=scaled)
 
 
 def _incumbent(ws: Workspace, name: str, data: Dataset, split: Split) -> "np.ndarray | None":
     """Return what the champion says of the test slice, None if there is none or its features are no longer built."""
-    manifest = registry.champion(ws, name)
+    manifest = bundle.champion(ws, name)
     if manifest is None or not {f.ref for f in manifest.features} <= set(data.types):
         return None
     model = load(ws, manifest)

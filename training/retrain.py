@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from infra import registry
+from infra import state_files
 from infra.clock import Nights
+from infra.models import bundle, manifest
 from infra.workspace import Workspace
 
 if TYPE_CHECKING:
-    from training.windows import Windows
-    from validation.drift import Found, Kind, Verdict
+    from training.drift_windows import Windows
+    from validation.watch.comparison import ColumnDrift, Kind
+    from validation.watch.drift import Verdict
 
 WEEK, REFERENCE_NIGHTS = 7, 28
 DRIFT = "drift.json"
@@ -41,7 +43,7 @@ def decide(ws: Workspace, night: date) -> dict[str, Any]:
     """
     trained = _trained(ws)
     inputs = _inputs(ws, trained, night)
-    newest = registry.read_json(ws.folder("reports") / DRIFT)
+    newest = state_files.read_json(ws.folder("reports") / DRIFT)
     if ws.settings.skip_unchanged and newest and newest["night"] == str(night) and newest["inputs"] == inputs:
         return newest
     folder = ws.folder("reports") / "drift" / str(night)
@@ -50,46 +52,46 @@ def decide(ws: Workspace, night: date) -> dict[str, Any]:
     }
     decision = _summary(verdicts, trained, folder)
     decision |= {"at": ws.clock.now().isoformat(), "night": str(night), "inputs": inputs}
-    registry.write_json(folder / DRIFT, decision)
+    state_files.write_json(folder / DRIFT, decision)
     if newest is None or newest["night"] <= str(night):
-        registry.write_json(ws.folder("reports") / DRIFT, decision)
+        state_files.write_json(ws.folder("reports") / DRIFT, decision)
     return decision
 
 
 def windows_of(trained: date, night: date) -> "Windows":
     """Return the last week, and the four weeks up to the training night that lie before it."""
-    from training.windows import Windows
-    from validation.drift import whole_weeks
+    from training.drift_windows import Windows
+    from validation.watch.windows import whole_weeks
 
     current = Nights(night - timedelta(days=WEEK - 1), night)
     last = min(trained, current.first - timedelta(days=1))
     return Windows(whole_weeks(Nights(last - timedelta(days=REFERENCE_NIGHTS - 1), last)), current)
 
 
-def _trained(ws: Workspace) -> list[registry.Manifest]:
+def _trained(ws: Workspace) -> list[manifest.Manifest]:
     """Return the version of each model that is watched: the champion, or else the newest."""
     found = []
     for config in ws.company.models:
-        last = registry.read_json(ws.folder("models") / config.name / "last.json")
+        last = state_files.read_json(ws.folder("models") / config.name / "last.json")
         if last:
-            found.append(registry.champion(ws, config.name) or registry.published(ws, config.name, last["version"]))
+            found.append(bundle.champion(ws, config.name) or bundle.published(ws, config.name, last["version"]))
     return found
 
 
-def _by_entity(trained: Sequence[registry.Manifest]) -> dict[str, list[registry.Manifest]]:
+def _by_entity(trained: Sequence[manifest.Manifest]) -> dict[str, list[manifest.Manifest]]:
     return {entity: [m for m in trained if m.entity == entity] for entity in sorted({m.entity for m in trained})}
 
 
-def _compare(ws: Workspace, entity: str, models: Sequence[registry.Manifest], night: date, report: Path) -> "Verdict":
-    from training.windows import floors_of, sample
-    from validation.drift import compare
+def _compare(ws: Workspace, entity: str, models: Sequence[manifest.Manifest], night: date, report: Path) -> "Verdict":
+    from training.drift_windows import floors_of, sample
+    from validation.watch.drift import compare
 
     windows = windows_of(max(date.fromisoformat(m.night) for m in models), night)
     features = list({f.ref: f for m in models for f in m.features}.values())
     reference, current = (sample(ws, KEYS[entity], features, nights) for nights in (windows.reference, windows.current))
     kinds: dict[str, Kind] = {f.name: "feature" for f in features}
     for model in models:
-        if len(reference) and len(current) and registry.champion(ws, model.name):
+        if len(reference) and len(current) and bundle.champion(ws, model.name):
             kinds[f"score of {model.name}"] = "score"
             reference, current = (_scored(ws, model, rows) for rows in (reference, current))
     floors = floors_of(reference, windows, list(kinds)) if len(reference) else {}
@@ -103,19 +105,19 @@ def _compare(ws: Workspace, entity: str, models: Sequence[registry.Manifest], ni
     return compare(reference, current, kinds, report, floors=floors)
 
 
-def _scored(ws: Workspace, model: registry.Manifest, rows: pd.DataFrame) -> pd.DataFrame:
+def _scored(ws: Workspace, model: manifest.Manifest, rows: pd.DataFrame) -> pd.DataFrame:
     """Add what a champion says: its probability, or the best expected reward."""
-    from training.dataset import encode
+    from infra.models.encoding import encode
     from training.experiment import load
 
     said = load(ws, model).predict(encode(rows, model.features))
     return rows.assign(**{f"score of {model.name}": said if said.ndim == 1 else said.max(axis=1)})
 
 
-def _labels(ws: Workspace, model: registry.Manifest, night: date) -> tuple[pd.Series, pd.Series]:
+def _labels(ws: Workspace, model: manifest.Manifest, night: date) -> tuple[pd.Series, pd.Series]:
     """Return the labels of the training set, and those that matured since; one row per entity on both sides."""
-    from training.labels import label_named
-    from training.spine import build_spine
+    from training.data.labels import label_named
+    from training.data.spine import build_spine
 
     config = next(c for c in ws.company.models if c.name == model.name)
     label = label_named(config.label, config.options)
@@ -141,7 +143,7 @@ def _beside(rows: pd.DataFrame, name: str, values: pd.Series) -> pd.DataFrame:
     return pd.concat([rows.reset_index(drop=True), values.reset_index(drop=True).rename(name)], axis=1)
 
 
-def _summary(verdicts: "dict[str, Verdict]", trained: Sequence[registry.Manifest], folder: Path) -> dict[str, Any]:
+def _summary(verdicts: "dict[str, Verdict]", trained: Sequence[manifest.Manifest], folder: Path) -> dict[str, Any]:
     if not verdicts:
         return {
             "verdict": "too few rows",
@@ -156,16 +158,16 @@ def _summary(verdicts: "dict[str, Verdict]", trained: Sequence[registry.Manifest
     return {"verdict": overall, "report": str(folder), "models": hit, "reason": reason}
 
 
-def _concerns(found: "Found", model: registry.Manifest) -> bool:
+def _concerns(found: "ColumnDrift", model: manifest.Manifest) -> bool:
     if found.kind == "feature":
         return any(found.column.startswith(f.name) for f in model.features)
     return found.column.endswith(f" of {model.name}")
 
 
-def _inputs(ws: Workspace, trained: Sequence[registry.Manifest], night: date) -> str:
+def _inputs(ws: Workspace, trained: Sequence[manifest.Manifest], night: date) -> str:
     """Return a digest of what decides the verdict: versions, code, and the commits of the views that are read."""
     tables = sorted({f"features/{f.ref.partition(':')[0]}" for m in trained for f in m.features})
     commits = [[str(c.nights), c.inputs] for t in tables for c in ws.lake.commits(t) if c.nights.first <= night]
-    code = [registry.digest_of(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    code = [state_files.digest_of(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
     content = [str(night), [(m.name, m.version) for m in trained], commits, code]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

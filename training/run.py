@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from infra import registry
-from infra.company import Model as ModelConfig
-from infra.errors import Rejected
-from infra.locks import alone
+from infra import state_files
+from infra.company.company import Model as ModelConfig
+from infra.models import bundle, manifest, registry
 from infra.workspace import Workspace
+from rapport_feast.errors import Rejected
+from rapport_feast.locks import exclusive_lock
 
 if TYPE_CHECKING:
-    from training.dataset import Dataset, Split
-    from training.labels import Label
+    from training.data.dataset import Dataset
+    from training.data.label import Label
+    from training.data.split import Split
 
 RETRAIN_EVERY = 28
 MIN_ROWS, MIN_OF_CLASS = 200, 20
@@ -50,15 +52,15 @@ def train(ws: Workspace, model_name: str, night: date, trigger: str = "nightly",
     """
     config = _config(ws, model_name)
     # A night, its repetition and a back-fill may ask at once: the later one finds what the first has trained.
-    with alone(ws.folder(f"models/{config.name}") / "train.lock"):
+    with exclusive_lock(ws.folder(f"models/{config.name}") / "train.lock"):
         return _train(ws, config, night, trigger, run)
 
 
 def _train(ws: Workspace, config: ModelConfig, night: date, trigger: str, run: str) -> dict[str, Any]:
     if waiting := _not_due(ws, config, night, trigger):
         return {"skipped": True, "reason": waiting}
-    from training.labels import label_named
-    from training.spine import build_spine, missing_facts
+    from training.data.labels import label_named
+    from training.data.spine import build_spine, missing_facts
 
     label = label_named(config.label, config.options)
     if missing := missing_facts(ws, label):
@@ -68,18 +70,19 @@ def _train(ws: Workspace, config: ModelConfig, night: date, trigger: str, run: s
             f"Not trained: the company has no {' and no '.join(missing)}"
             + (", so no action was logged with its propensity." if "decisions" in missing else "."),
         )
-    from training.dataset import build_dataset
+    from training.data.dataset import build_dataset
 
     split = _split(config, build_spine(ws, label, night))
     if scarce := _too_few(split, label):
         return _skip(ws, config, scarce)
     data = build_dataset(ws, config.name, label, split.joined(), night, run)
     inputs = _inputs(config, data.digest)
-    last = registry.read_json(_home(ws, config) / LAST)
+    last = state_files.read_json(_home(ws, config) / LAST)
     if ws.settings.skip_unchanged and last and last["inputs"] == inputs:
         return {"skipped": True, "reason": f"Inputs are those of version {last['version']}."}
     result = train_on(ws, config, label, data, night, {"trigger": trigger, "trigger_run": run, "night": str(night)})
-    registry.write_json(_home(ws, config) / LAST, {"version": result["version"], "night": str(night), "inputs": inputs})
+    trained = {"version": result["version"], "night": str(night), "inputs": inputs}
+    state_files.write_json(_home(ws, config) / LAST, trained)
     return result
 
 
@@ -87,7 +90,7 @@ def train_on(
     ws: Workspace, config: ModelConfig, label: "Label", data: "Dataset", night: date, tags: Mapping[str, str]
 ) -> dict[str, Any]:
     """Fit, judge, register and publish a model on a split data set; ``tags`` say what asked for it."""
-    from training.dataset import Split
+    from training.data.split import Split
     from training.experiment import fit
 
     split = Split.of(data.rows)
@@ -96,7 +99,7 @@ def train_on(
         folder.mkdir()
         plots.mkdir()
         done = fit(ws, config, label, data, split, plots)
-        files = {name: registry.digest_of(folder / name) for name in done.model.save(folder)}
+        files = {name: state_files.digest_of(folder / name) for name in done.model.save(folder)}
         names = [feature.name for feature in done.features]
         params = {
             **done.model.params,
@@ -110,14 +113,14 @@ def train_on(
             "features": len(names),
         }
         tags = {**tags, "reason": done.decision.reason, "dataset_digest": data.digest, "label": label.meaning}
-        run_id, version = registry.record(
+        run_id, version = registry.register(
             ws,
-            registry.Entry(
+            registry.TrainingRun(
                 config.name, done.model.kind, folder, plots, done.model.native(), names, params, done.metrics(), tags
             ),
         )
         manifest = done.manifest(ws, config, label, version, files, run_id, data.digest, night)
-        registry.publish_version(ws, manifest, folder)
+        bundle.publish_version(ws, manifest, folder)
     if done.decision.passed:
         registry.set_champion(ws, config.name, version)
     else:
@@ -145,7 +148,7 @@ def _home(ws: Workspace, config: ModelConfig) -> Path:
 
 def _not_due(ws: Workspace, config: ModelConfig, night: date, trigger: str) -> str:
     """Return why a nightly run has nothing to do, if so."""
-    last = registry.read_json(_home(ws, config) / LAST)
+    last = state_files.read_json(_home(ws, config) / LAST)
     if trigger != "nightly" or last is None or ws.lake.damaged(f"training_sets/{config.name}", night):
         return ""
     every = int(config.options.get("retrain_every", RETRAIN_EVERY))
@@ -154,7 +157,7 @@ def _not_due(ws: Workspace, config: ModelConfig, night: date, trigger: str) -> s
 
 
 def _split(config: ModelConfig, rows: pd.DataFrame) -> "Split":
-    from training.dataset import TEST_SHARE, time_split
+    from training.data.split import TEST_SHARE, time_split
 
     options = config.options
     return time_split(rows, how=options.get("split", "time"), test_share=float(options.get("test_share", TEST_SHARE)))
@@ -174,7 +177,7 @@ def _too_few(split: "Split", label: "Label") -> str:
 
 def _inputs(config: ModelConfig, dataset: str) -> str:
     """Return a digest of all that decides the model: rows, options and the code of this package."""
-    code = [registry.digest_of(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    code = [state_files.digest_of(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
     return hashlib.sha256(json.dumps([config.model_dump(mode="json"), dataset, code]).encode()).hexdigest()
 
 
@@ -183,10 +186,10 @@ def _skip(ws: Workspace, config: ModelConfig, reason: str) -> dict[str, Any]:
     return {"skipped": True, "reason": reason}
 
 
-def _write_status(ws: Workspace, config: ModelConfig, reason: str, challenger: registry.Manifest | None) -> None:
-    serving = registry.champion(ws, config.name)
-    registry.write_json(
-        _home(ws, config) / registry.STATUS,
+def _write_status(ws: Workspace, config: ModelConfig, reason: str, challenger: manifest.Manifest | None) -> None:
+    serving = bundle.champion(ws, config.name)
+    state_files.write_json(
+        _home(ws, config) / bundle.STATUS,
         {
             "champion": serving.summary() if serving else None,
             "challenger": challenger.summary() if challenger else None,

@@ -1,0 +1,1 @@
+"""The door and the watch: contracts, adapters, bronze, gate and quarantine; drift."""

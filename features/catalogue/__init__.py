@@ -6,9 +6,11 @@ A module with a ``REQUEST`` declares features of the request itself.
 import importlib
 import pkgutil
 
-from features.spec import Group, Request, refuse_clashes
-from infra.company import Company
-from infra.errors import Rejected
+from features.declare.clashes import refuse_clashes
+from features.declare.group import Group
+from features.declare.request import Request
+from infra.company.company import Company
+from rapport_feast.errors import Rejected
 
 
 def _load() -> tuple[tuple[Group, ...], tuple[Request, ...]]:

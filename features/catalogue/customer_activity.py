@@ -1,6 +1,6 @@
 """What a customer does on site and in the product, by the minute: recent activity, product use, ways of browsing."""
 
-from features.spec import CUSTOMER, Expect, Group, Measure, col, ratio
+from features.declare import CUSTOMER, Expect, Group, Measure, col, ratio
 
 KIND, PAGE = col("kind"), col("page")
 NOW, MONTH = ("5m", "1h", "24h"), "30d"

@@ -1,6 +1,6 @@
 """What a customer lets us do with the data."""
 
-from features.spec import CUSTOMER, Expect, Group, Measure, col
+from features.declare import CUSTOMER, Expect, Group, Measure, col
 
 KIND, PURPOSE = col("kind"), col("purpose")
 YEAR = ("365d",)

@@ -1,7 +1,7 @@
 """What a customer says, and how: tone, channels, repeat contact."""
 
-from features.spec import CUSTOMER, Derived, Expect, Group, Measure, coalesce, col, when
-from features.words import NEGATIVE, frustration
+from features.declare import CUSTOMER, Derived, Expect, Group, Measure, coalesce, col, when
+from features.declare.word_lists import NEGATIVE, frustration
 
 SAID = col("author_role") == "customer"
 TEXT, MONTH = col("text"), ("30d",)

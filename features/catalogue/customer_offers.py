@@ -1,6 +1,6 @@
 """Which actions were tried on a customer."""
 
-from features.spec import CUSTOMER, Group, Measure, col
+from features.declare import CUSTOMER, Group, Measure, col
 
 CHOICE, SPAN = col("choice"), ("90d",)
 

@@ -1,6 +1,6 @@
 """What a customer buys and sends back."""
 
-from features.spec import CUSTOMER, Expect, Group, Measure, col, ratio
+from features.declare import CUSTOMER, Expect, Group, Measure, col, ratio
 
 ORDER = col("kind") == "order"
 REFUND = col("kind") == "refund"

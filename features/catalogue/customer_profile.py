@@ -1,6 +1,6 @@
 """Who a customer is, in the words of the CRM."""
 
-from features.spec import CUSTOMER, Expect, Group, Measure, col
+from features.declare import CUSTOMER, Expect, Group, Measure, col
 
 YEAR = ("365d",)
 

@@ -1,6 +1,6 @@
 """How often a customer needs help these months, and how it goes."""
 
-from features.spec import CUSTOMER, Derived, Expect, Group, Measure, col, ratio, when
+from features.declare import CUSTOMER, Derived, Expect, Group, Measure, col, ratio, when
 
 KIND = col("kind")
 OPENED = KIND == "opened"

@@ -1,6 +1,6 @@
 """What a customer went through before: a year of issues and how they ended."""
 
-from features.spec import CUSTOMER, Derived, Expect, Group, Measure, col, when
+from features.declare import CUSTOMER, Derived, Expect, Group, Measure, col, when
 
 KIND, YEAR = col("kind"), ("365d",)
 OPENED = KIND == "opened"

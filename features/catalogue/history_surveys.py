@@ -1,7 +1,7 @@
 """What a customer said when asked: satisfaction, recommendation, effort."""
 
-from features.spec import CUSTOMER, Expect, Group, Measure, coalesce, col, ratio, when
-from features.words import NEGATIVE
+from features.declare import CUSTOMER, Expect, Group, Measure, coalesce, col, ratio, when
+from features.declare.word_lists import NEGATIVE
 
 SURVEY, SCORE, WEIGHT = col("survey"), col("score"), coalesce(col("weight"), 1.0)
 CSAT, NPS, CES = SURVEY == "csat", SURVEY == "nps", SURVEY == "ces"

@@ -1,7 +1,7 @@
 """The message just typed: features of the request itself, before the message is a fact."""
 
-from features.spec import Derived, Expect, Request, col, when
-from features.words import INSISTENT, LEAVING, NEGATIVE, POSITIVE, frustration
+from features.declare import Derived, Expect, Request, col, when
+from features.declare.word_lists import INSISTENT, LEAVING, NEGATIVE, POSITIVE, frustration
 
 TEXT = col("text")
 YES_OR_NO = Expect(0, 1, filled=1)

@@ -1,6 +1,6 @@
 """How much a team has on its hands."""
 
-from features.spec import QUEUE, Expect, Group, Measure, col, ratio
+from features.declare import QUEUE, Expect, Group, Measure, col, ratio
 
 KIND, PRIORITY = col("kind"), col("priority")
 ASSIGNED, RESOLVED = KIND == "assigned", KIND == "resolved"

@@ -1,7 +1,7 @@
 """What is said in the conversation of a ticket, turn by turn, as it goes on."""
 
-from features.spec import TICKET, Expect, Group, Measure, col, ratio
-from features.words import NEGATIVE, frustration
+from features.declare import TICKET, Expect, Group, Measure, col, ratio
+from features.declare.word_lists import NEGATIVE, frustration
 
 SAID = col("author_role") == "customer"
 TEXT, LIFE = col("text"), ("60d",)

@@ -1,6 +1,6 @@
 """How far a ticket has come."""
 
-from features.spec import TICKET, Derived, Expect, Group, Measure, col, when
+from features.declare import TICKET, Derived, Expect, Group, Measure, col, when
 
 KIND, LIFE = col("kind"), ("90d",)
 TEAM, PRIORITY = col("assignment_group"), col("priority")

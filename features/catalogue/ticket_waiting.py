@@ -1,6 +1,6 @@
 """Who keeps whom waiting in the conversation of a ticket: silence, first answer, bot to agent."""
 
-from features.spec import TICKET, Derived, Expect, Group, Measure, coalesce, col, when
+from features.declare import TICKET, Derived, Expect, Group, Measure, coalesce, col, when
 
 ROLE, LIFE = col("author_role"), ("60d",)
 SAID, BY_BOT, BY_AGENT = ROLE == "customer", ROLE == "bot", (ROLE == "agent") & (col("visibility") == "public")

@@ -1,0 +1,1 @@
+"""Feast's objects made from the catalogue, and the publication of nights through Feast."""

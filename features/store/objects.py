@@ -12,10 +12,11 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueT
 from feast.data_format import DeltaFormat
 from feast.types import FeastType, Float64, Int64, String
 
-from features.build import features_table
-from features.spec import DType, Group
-from features.store.offline import GROUP_TAG, SERVED_TAG
-from infra.errors import Rejected
+from features.compute.tables import features_table
+from features.declare.expression_types import DType
+from features.declare.group import Group
+from rapport_feast.errors import Rejected
+from rapport_feast.tags import GROUP_TAG, SERVED_TAG
 
 TYPES: dict[DType, FeastType] = {"int64": Int64, "float64": Float64, "string": String}
 # A row stays true until the next one: the night on which an entity's last fact leaves its longest window writes

@@ -16,35 +16,26 @@ import duckdb
 import redis
 from sqlalchemy.exc import OperationalError
 
-from features.build import features_table
 from features.catalogue import groups_of
-from features.priors import SEGMENT, prior_view, priors, segment_of
-from features.spec import Group, columns_in
-from features.store.published import (
-    Night,
-    Record,
-    compare,
-    nights_of,
-    path_of,
-    read_record,
-    timed,
-    write_json,
-    write_record,
-)
+from features.compute.priors import SEGMENT, prior_view, priors
+from features.compute.tables import features_table
+from features.declare.group import Group
+from features.store.published import compare, nights_of, path_of, timed, write_record
 from features.store.repo import UNFINISHED, apply_definitions, definitions, open_store
-from features.store.withdrawn import withdraw
+from features.store.views_file import VIEWS, write_views
+from features.store.watermark import count_subjects, read_watermark, write_watermark
+from features.store.withdraw import withdraw
 from infra.clock import Nights, cutoff, refuse_open_night, start_of
-from infra.errors import Transient, one_line
-from infra.feast_form import EPOCH, entity_key
-from infra.locks import alone
-from infra.online import OnlineStore, online_store
-from infra.online_rows import RowWriter, ViewForm
-from infra.packed import Packing, published_key
+from infra.redis.online_store import online_store
 from infra.workspace import Workspace
-
-VIEWS = "views.json"
-# Measures that are seconds up to the moment of the question.
-ELAPSED = frozenset({"since", "age"})
+from rapport_feast.address import OnlineStore
+from rapport_feast.errors import Transient, one_line
+from rapport_feast.locks import exclusive_lock
+from rapport_feast.publications import Night, Record, read_record
+from rapport_feast.row.encoding import ViewForm
+from rapport_feast.row.layout import Packing
+from rapport_feast.row.writer import RowWriter
+from rapport_feast.times import EPOCH
 
 
 @dataclass(frozen=True)
@@ -101,7 +92,7 @@ def refill_if_empty(ws: Workspace) -> bool:
     if not record.nights:
         return False
     with online_store(ws) as online:
-        if _watermark(online)[0] == max(record.nights):
+        if read_watermark(online)[0] == max(record.nights):
             return False
         newest = max(record.nights)
         publish(ws, date.fromisoformat(newest), record.nights[newest]["run"])
@@ -109,11 +100,11 @@ def refill_if_empty(ws: Workspace) -> bool:
 
 
 def _publish(ws: Workspace, night: date, run: str) -> dict[str, Any]:
-    with alone(ws.folder("feast") / "publish.lock"), online_store(ws) as online:
+    with exclusive_lock(ws.folder("feast") / "publish.lock"), online_store(ws) as online:
         groups = groups_of(ws.company)
         record, told = read_record(path_of(ws)), definitions(ws, groups)
         newest = max(record.nights, default=None)
-        given, keys = _watermark(online)
+        given, keys = read_watermark(online)
         whole = newest is None or given != newest or online.count() < keys
         plans = [_plan(ws, group, record, night, whole) for group in groups]
         idle = not any(plan.write or plan.changed for plan in plans) and str(night) in record.nights
@@ -123,38 +114,12 @@ def _publish(ws: Workspace, night: date, run: str) -> dict[str, Any]:
         values = _write(ws, online, plans)
         _write_priors(ws, online, groups, max(date.fromisoformat(each) for each in record.nights))
         record.views |= {plan.group.view: plan.nights for plan in plans}
-        record.keys, record.definitions = _subjects(online), told
-        _describe(ws, record)
+        record.keys, record.definitions = count_subjects(online), told
+        write_views(ws, record)
         write_record(path_of(ws), record)
-        _mark(online, record)
+        write_watermark(online, record)
         shutil.rmtree(ws.folder("feast") / UNFINISHED, ignore_errors=True)
         return {"night": str(night), "keys": record.keys, "values": values}
-
-
-def _watermark(online: OnlineStore) -> tuple[str | None, int]:
-    """Return, by the server's own account, the newest night that it was given and how many keys it then had."""
-    try:
-        with online.client() as client:
-            night, keys = client.hmget(published_key(online.project), ["night", "keys"])
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise online.silent(error) from error
-    return (night.decode(), int(keys)) if night and keys else (None, 0)
-
-
-def _subjects(online: OnlineStore) -> int:
-    """Return how many entities are online; segments, which only have priors, are not counted."""
-    segments = entity_key("", {SEGMENT: ("string", "")})[:-4]
-    return sum(not key.startswith(segments) for key in online.keys())  # noqa: SIM118  # it is no mapping
-
-
-def _mark(online: OnlineStore, record: Record) -> None:
-    night = max(record.nights)
-    told = {"night": night, "keys": online.count(), "published_at": record.nights[night]["published_at"]}
-    try:
-        with online.client() as client:
-            client.hset(published_key(online.project), mapping=told)
-    except (redis.ConnectionError, redis.TimeoutError) as error:
-        raise online.silent(error) from error
 
 
 def _plan(ws: Workspace, group: Group, record: Record, night: date, whole: bool) -> Plan:
@@ -206,56 +171,3 @@ def _values(ws: Workspace, plan: Plan) -> int:
         view = ws.lake.view(connection, features_table(plan.group), plan.write)
         counted = connection.execute(f'SELECT count(DISTINCT {plan.group.entity.key}) FROM "{view}"').fetchone()
     return (counted[0] if counted else 0) * len(plan.group.outputs)
-
-
-def _describe(ws: Workspace, record: Record) -> None:
-    """Write ``views.json``, from which serving knows what is online without importing Feast."""
-    groups = groups_of(ws.company)
-    views: dict[str, dict[str, Any]] = {}
-    for group in groups:
-        views[group.view] = described(group)
-        if group.served == "live":
-            views[group.live_view] = described_live(group)
-    segment = segment_of(groups)
-    told = {
-        "project": ws.company.name,
-        "views": views,
-        "night": max(record.nights),
-        "segment": f"{segment[0].view}:{segment[1]}" if segment else None,
-    }
-    write_json(ws.folder("feast") / VIEWS, told)
-
-
-def described(group: Group) -> dict[str, Any]:
-    """Return what serving is told of a group's nightly view."""
-    empty = {name: measure.empty_value for name, (measure, _window) in group.measured.items()}
-    empty |= {derived.name: derived.empty for derived in group.derived}
-    return {
-        "group": group.name,
-        "entity": group.entity.name,
-        "key": group.entity.key,
-        "features": {feature.name: feature.dtype for feature in group.outputs},
-        "version": group.version,
-        "freshness_seconds": int((group.freshness or timedelta(0)).total_seconds()),
-        "served": "nightly",
-        "prior": prior_view(group),
-        "defaults": {feature.name: feature.default for feature in group.outputs if feature.default is not None},
-        "empty": {name: value for name, value in empty.items() if value is not None},
-    }
-
-
-def described_live(group: Group) -> dict[str, Any]:
-    """Return what serving is told of a group's live view: also which features are finished when they are read."""
-    elapsed = [name for name, (measure, _window) in group.measured.items() if measure.kind in ELAPSED]
-    moving, derived = set(elapsed), []
-    for one in group.ordered:
-        if not moving.isdisjoint(columns_in([one.value])):
-            moving.add(one.name)
-            derived.append(one.name)
-    return described(group) | {
-        "served": "live",
-        "nightly": group.view,
-        "freshness_seconds": int(group.live_freshness.total_seconds()),
-        "elapsed": elapsed,
-        "derived": derived,
-    }

@@ -3,66 +3,22 @@
 ``publish`` writes the record, the offline store reads it. Feast is not needed for either.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import date, datetime, timedelta
+from dataclasses import asdict
+from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
-from features.build import features_table
-from features.spec import Group
-from infra.errors import Rejected
-from infra.lake import Lake
+from features.compute.tables import features_table
+from features.declare.group import Group
+from infra.lake.lake import Lake
 from infra.workspace import Workspace
+from rapport_feast.atomic import write_json
+from rapport_feast.errors import Rejected
+from rapport_feast.publications import Night, Record
 
-PUBLISH_LAG = timedelta(hours=6)
-"""Declared lag between a night's cutoff and the moment at which its values are served, where no record says better."""
 PUBLISHED = "published.json"
-
-
-@dataclass(frozen=True)
-class Night:
-    """A night of a view as it was published.
-
-    Attributes
-    ----------
-    files
-        Names of the files that held its rows.
-    published_at
-        Since when these rows are served; none for history that was filled in behind the first published night.
-    """
-
-    files: tuple[str, ...]
-    published_at: str | None = None
-
-
-@dataclass
-class Record:
-    """What was published: ``published.json``.
-
-    Attributes
-    ----------
-    nights
-        Night = when it was last published, and by which run.
-    views
-        View = night = what its rows were, and since when they are served.
-    keys
-        How many entities the store held afterwards.
-    definitions
-        Digest of what Feast had been told.
-    """
-
-    nights: dict[str, dict[str, str]] = field(default_factory=dict)
-    views: dict[str, dict[str, Night]] = field(default_factory=dict)
-    keys: int = 0
-    definitions: str = ""
-
-    def of(self, view: str) -> dict[date, Night]:
-        """Return the published nights of a view."""
-        return {date.fromisoformat(night): known for night, known in self.views.get(view, {}).items()}
 
 
 def path_of(ws: Workspace) -> Path:
@@ -70,27 +26,9 @@ def path_of(ws: Workspace) -> Path:
     return ws.folder("feast") / PUBLISHED
 
 
-def read_record(path: Path) -> Record:
-    """Read the record; an empty one where nothing was published yet."""
-    if not path.exists():
-        return Record()
-    content = json.loads(path.read_text(encoding="utf-8"))
-    views = {
-        view: {night: Night(tuple(known["files"]), known["published_at"]) for night, known in nights.items()}
-        for view, nights in content.pop("views").items()
-    }
-    return Record(views=views, **content)
-
-
 def write_record(path: Path, record: Record) -> None:
     """Write the record, whole or not at all."""
     write_json(path, asdict(record))
-
-
-def publication_times(path: Path, view: str) -> dict[date, datetime]:
-    """Return since when each night of a view is served, for the nights that the record knows."""
-    nights = read_record(path).of(view)
-    return {day: datetime.fromisoformat(n.published_at) for day, n in sorted(nights.items()) if n.published_at}
 
 
 def nights_of(ws: Workspace, group: Group) -> dict[date, Night]:
@@ -157,10 +95,3 @@ def timed(
             time = at if day in changed or served else None
         found[str(day)] = Night(known.files, time)
     return found
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a small JSON file, whole or not at all; what is in an order stays in it."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    fresh.replace(path)

@@ -1,8 +1,4 @@
-"""The company's Feast repository, configured and applied from code.
-
-Before it the catalogue and the gold tables, after it the two ways out of Feast: ``history`` for training sets,
-``publish`` for the online store. Both stores and the materialisation are ours, named by their import paths.
-"""
+"""What Feast's registry knows of views: beside ``repo.py``, which tells it."""
 
 import hashlib
 import json
@@ -16,16 +12,27 @@ import feast
 from feast import FeatureStore, RepoConfig
 
 from features.catalogue import groups_of
-from features.spec import Group
+from features.declare.group import Group
 from features.store.objects import repository
-from features.store.published import path_of, write_json
+from features.store.published import path_of
 from infra.clock import cutoff
-from infra.locks import alone
-from infra.online import OnlineStore
 from infra.workspace import Workspace
+from rapport_feast.address import OnlineStore
+from rapport_feast.atomic import write_json
+from rapport_feast.locks import exclusive_lock
+
+
+def registered_views(ws: Workspace) -> set[str]:
+    """Return the names of the feature views in the registry; none before anything was applied."""
+    if not (ws.folder("feast") / "applied.json").exists():
+        return set()
+    return {str(view.name) for view in open_store(ws).list_feature_views()}
+
 
 # Where materialisation keeps what a killed run goes on with.
 UNFINISHED = ".publish"
+
+
 # Of the settings, what a live view needs to be computed.
 SHARED = {"company", "home", "public_data", "engine", "threads", "memory"}
 
@@ -51,7 +58,7 @@ def open_store(
         offline_store=offline_store(ws, known_by),
         online_store=online_config(online),
         batch_engine={
-            "type": "features.store.engine.RapportEngine",
+            "type": "rapport_feast.engine.RapportEngine",
             "replace": replace,
             "folder": str(ws.folder("feast") / UNFINISHED),
         },
@@ -65,13 +72,13 @@ def online_config(online: OnlineStore | None) -> dict[str, Any]:
     """Return the settings of the online store."""
     address = {"connection_string": online.feast_connection_string} if online else {}
     kind = {"redis_type": "redis_cluster"} if online and online.cluster else {}
-    return {"type": "features.store.online.RapportOnlineStore", **address, **kind}
+    return {"type": "rapport_feast.online.RapportOnlineStore", **address, **kind}
 
 
 def offline_store(ws: Workspace, known_by: date | None = None) -> dict[str, Any]:
     """Return the settings of the offline store."""
     return {
-        "type": "features.store.offline.RapportOfflineStore",
+        "type": "rapport_feast.offline.RapportOfflineStore",
         "known_by": cutoff(known_by) if known_by else None,
         "publications": str(path_of(ws)),
         "lake": str(ws.lake.root),
@@ -99,7 +106,7 @@ def apply_definitions(ws: Workspace, store: FeatureStore, services: Mapping[str,
     told = ws.folder("feast") / "applied.json"
     wanted = {"views": definitions(ws, groups)} | {f"service:{n}": sorted(refs) for n, refs in services.items()}
     # Tasks that publish and train begin together; Feast's registry bears one writer.
-    with alone(told.with_suffix(".lock")), redirect_stdout(StringIO()):
+    with exclusive_lock(told.with_suffix(".lock")), redirect_stdout(StringIO()):
         applied = json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}
         if wanted.items() <= applied.items():
             return False

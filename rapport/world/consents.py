@@ -12,7 +12,7 @@ from rapport.world.crm import Versions
 from rapport.world.faults import Feed
 from rapport.world.settings import WorldSettings
 from rapport.world.truth import States
-from validation.contracts import PURPOSES
+from validation.contracts.words import PURPOSES
 
 GRANTED = {"service": 1.0, "personalisation": 0.85, "marketing": 0.6, "research": 0.45}
 """Share of customers who grant a purpose on joining."""

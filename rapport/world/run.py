@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from infra.clock import DAY
-from infra.locks import alone
 from infra.workspace import Workspace
 from rapport.world import chats, consents, crm, decisions, identities, shop, surveys, tickets, web
 from rapport.world.chance import numbered, tally
@@ -20,6 +18,8 @@ from rapport.world.faults import Feed, deliver
 from rapport.world.settings import WorldSettings, read_settings
 from rapport.world.truth import ACTIONS, BASE, EFFECTS, TYPES, Population, States, live, populate
 from rapport.world.write import clear, replace, write_feed, write_truth
+from rapport_feast.locks import exclusive_lock
+from rapport_feast.times import DAY
 
 Progress = Callable[[str], None]
 
@@ -68,7 +68,7 @@ def generate(folder: Path, settings: WorldSettings, progress: Progress | None = 
         Called with one line of text per source.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder / ".lock"):
+    with exclusive_lock(folder / ".lock"):
         there = read_manifest(folder)
         if there is not None and there.digest == settings.digest:
             return there

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from infra.errors import Rejected
+from rapport_feast.errors import Rejected
 
 FORM = 2
 """Raised whenever the same settings give other files."""

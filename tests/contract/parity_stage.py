@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from features.catalogue import group_named
-from features.samples import file_of
-from features.spec import Group
-from features.store.published import Night, Record, nights_of, path_of, write_record
-from infra.clock import DAY, cutoff, start_of
+from features.declare.group import Group
+from features.parity.samples import file_of
+from features.store.published import nights_of, path_of, write_record
+from infra.clock import cutoff, start_of
 from infra.workspace import Workspace
+from rapport_feast.publications import Night, Record
+from rapport_feast.times import DAY
 from tests.door import NIGHT, deliver, source, workspace
 from tests.nights import run
 from tests.property.oracle import Oracle

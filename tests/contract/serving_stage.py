@@ -21,17 +21,17 @@ import pandas as pd
 import xgboost
 from starlette.testclient import TestClient
 
-from features.session import Conversations
+from features.stream.conversation import Conversations
 from infra.clock import FixedClock
-from infra.company import Company
-from infra.embedded import server_binary
-from infra.feast_form import entity_key
-from infra.online import OnlineStore
-from infra.packed import FOREVER_US, Packing, row_field
+from infra.company.company import Company
+from infra.redis.embedded import server_binary
 from infra.settings import Settings
 from infra.workspace import Workspace
-from serving.app import create_app
-from serving.lookup import micros
+from rapport_feast.address import OnlineStore
+from rapport_feast.row.keys import entity_key, row_field
+from rapport_feast.row.layout import FOREVER_US, Packing
+from serving.http.app import create_app
+from serving.timestamps import micros
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

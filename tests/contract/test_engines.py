@@ -7,17 +7,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from features import facts
-from features.build import check_on_spark, compute, features_table, tiles_table
 from features.catalogue import CATALOGUE
-from features.live import historical
-from features.spec import Group
-from infra.clock import Nights
-from infra.company import duration
-from infra.engine import open_engine
-from infra.errors import Terminal
-from infra.lake import Commit
+from features.compute import as_known
+from features.compute.build import compute
+from features.compute.historical import historical
+from features.compute.spark_check import check_on_spark
+from features.compute.tables import features_table, tiles_table
+from features.declare.group import Group
+from infra.clock import Nights, parse_duration
+from infra.engine.open import open_engine
+from infra.lake.commit import Commit
 from infra.workspace import Workspace
+from rapport_feast.errors import Terminal
 from tests.conftest import CopyRing
 
 
@@ -66,11 +67,11 @@ def busy_moments(ws: Workspace, group: Group) -> pa.Table:
     """Return moments right after a fact of an entity came to count: those whose facts came fastest."""
     last = history(ws, group).last
     with ws.lake.connect() as connection:
-        known = facts.history(ws, connection, group.fact, last)
+        known = as_known.history(ws, connection, group.fact, last)
         delay = (known.known_from - known.event_us).name("delay")
         fastest = known.filter(known[group.entity.key].notnull()).order_by(delay).limit(200)
         chosen = fastest.select(group.entity.key, event_us=fastest.known_from)
         found = connection.sql(ibis.to_sql(chosen, dialect="duckdb")).to_arrow_table()
-    lag = duration(group.live_lag) // timedelta(microseconds=1)
+    lag = parse_duration(group.live_lag) // timedelta(microseconds=1)
     times = pc.add(found["event_us"], lag).cast(pa.timestamp("us", "UTC"))
     return pa.table({group.entity.key: found[group.entity.key], "event_time": times, "position": range(len(found))})

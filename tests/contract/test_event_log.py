@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from infra.errors import Rejected, Transient
-from infra.event_log import MAX_PAYLOAD_BYTES, Entry, EventLog, event_log, micros
+from infra.log.event_log import MAX_PAYLOAD_BYTES, Entry, EventLog
+from infra.log.open import event_log
 from infra.workspace import Workspace
+from rapport_feast.errors import Rejected, Transient
+from rapport_feast.times import micros
 from tests.kafka import Broker
 from tests.streamed import HandClock, company
 
@@ -237,7 +239,7 @@ def revive(ws: Workspace, request: pytest.FixtureRequest) -> None:
 
 def valkey_pid(ws: Workspace) -> int:
     """Return the process of the embedded server."""
-    from infra.embedded import embedded_server
+    from infra.redis.embedded import embedded_server
 
     with embedded_server(ws.folder("log")) as address, address.client() as client:
         return int(client.info("server")["process_id"])
@@ -249,9 +251,10 @@ def server(folder: Path, *options: str) -> Iterator[str]:
     import shutil
     import subprocess
 
-    from infra.embedded import _free_port, server_binary
+    from infra.redis.address import free_port
+    from infra.redis.embedded import server_binary
 
-    port = _free_port()
+    port = free_port()
     binary = shutil.which("redis-server") or str(server_binary())
     command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", *options]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
@@ -287,7 +290,7 @@ def test_a_server_that_keeps_nothing_is_refused(tmp_path: Path) -> None:
 
 def test_a_server_that_is_not_always_on_disk_is_waited_for(tmp_path: Path) -> None:
     """Valkey can be asked when an append is on disk; an older Redis cannot and is refused."""
-    from infra.embedded import embedded_server
+    from infra.redis.embedded import embedded_server
 
     (tmp_path / "elsewhere").mkdir()
     with embedded_server(tmp_path / "elsewhere") as address:

@@ -18,23 +18,28 @@ import pyarrow as pa
 import pytest
 
 from features.catalogue import CATALOGUE, groups_of
-from features.live import historical
-from features.priors import prior_view
-from features.spec import Group
-from features.store.history import training_frame
+from features.compute.historical import historical
+from features.compute.priors import prior_view
+from features.declare.group import Group
 from features.store.objects import service_of, view_of
-from features.store.publish import described, described_live, publish
-from features.store.published import PUBLISH_LAG, path_of, publication_times
+from features.store.publish import publish
+from features.store.published import path_of
 from features.store.repo import apply_definitions, open_store
+from features.store.training_frame import training_frame
+from features.store.views_file import describe_live_view, describe_view
 from infra.clock import FixedClock, Nights, cutoff
-from infra.company import Company, Source
-from infra.errors import Rejected, Transient
-from infra.feast_form import EPOCH, entity_key
-from infra.lake import Commit
-from infra.online import OnlineStore, online_store
-from infra.packed import FOREVER_US, Packing, row_field
+from infra.company.company import Company
+from infra.company.source import Source
+from infra.lake.commit import Commit
+from infra.redis.online_store import online_store
 from infra.settings import Settings
 from infra.workspace import Workspace
+from rapport_feast.address import OnlineStore
+from rapport_feast.errors import Rejected, Transient
+from rapport_feast.publications import PUBLISH_LAG, publication_times
+from rapport_feast.row.keys import entity_key, row_field
+from rapport_feast.row.layout import FOREVER_US, Packing
+from rapport_feast.times import EPOCH
 
 FIRST, LAST = date(2026, 11, 1), date(2026, 11, 4)
 HISTORY = Nights(FIRST, LAST)
@@ -286,13 +291,13 @@ def test_the_packed_row_of_a_night_reads_in_the_order_that_is_published(ws: Work
 def test_a_live_view_names_its_nightly_one_and_what_is_finished_when_it_is_read() -> None:
     live = [group for group in CATALOGUE if group.served == "live"]
     for group in live:
-        nightly, told = described(group), described_live(group)
+        nightly, told = describe_view(group), describe_live_view(group)
         assert (told["served"], told["nightly"], told["prior"]) == ("live", group.view, nightly["prior"])
         assert told["freshness_seconds"] == group.live_freshness.total_seconds() < nightly["freshness_seconds"]
         kinds = {name: measure.kind for name, (measure, _) in group.measured.items()}
         assert told["elapsed"] == [name for name, kind in kinds.items() if kind in ("since", "age")]
         assert set(told["derived"]) <= {one.name for one in group.derived}
-    assert any(described_live(group)["elapsed"] for group in live)
+    assert any(describe_live_view(group)["elapsed"] for group in live)
 
 
 def test_what_is_usual_is_online_for_everybody(ws: Workspace, group: Group) -> None:

@@ -15,15 +15,20 @@ from typing import Any
 
 import pytest
 
-import features.cards
 import features.catalogue
-import features.plan
-from features.build import build, features_table, tiles_table
+import features.inspect.cards
+import features.inspect.plan
 from features.catalogue import CATALOGUE, group_named
-from features.spec import Group, Measure, col
-from infra.clock import DAY, Nights, cutoff
-from infra.registry import Feature, Manifest, write_json
+from features.compute.build import build
+from features.compute.tables import features_table, tiles_table
+from features.declare.group import Group
+from features.declare.measure import Measure
+from features.declare.terms import col
+from infra.clock import Nights, cutoff
+from infra.models.manifest import Feature, Manifest
+from infra.state_files import write_json
 from infra.workspace import Workspace
+from rapport_feast.times import DAY
 from tests.conftest import CopyRing
 from tests.unit.test_cli import run
 
@@ -53,7 +58,7 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Callable[[tuple[Group, ...]], No
     """Let the catalogue hold other groups."""
 
     def put(groups: tuple[Group, ...]) -> None:
-        for module in (features.catalogue, features.cards, features.plan):
+        for module in (features.catalogue, features.inspect.cards, features.inspect.plan):
             monkeypatch.setattr(module, "CATALOGUE", groups)
 
     return put

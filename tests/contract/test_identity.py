@@ -2,14 +2,14 @@
 
 import pytest
 
-from features.build import features_table
 from features.catalogue import group_named
-from features.facts import moved
+from features.compute.as_known import moved
+from features.compute.tables import features_table
 from infra.clock import Nights
 from infra.workspace import Workspace
-from training.labels import label_named
-from training.spine import build_spine
-from validation.arrivals import last_night
+from training.data.labels import label_named
+from training.data.spine import build_spine
+from validation.sources.coverage import last_night
 
 
 @pytest.fixture

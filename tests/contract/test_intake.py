@@ -12,13 +12,15 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from starlette.testclient import TestClient
 
-from infra.errors import Transient
-from infra.event_log import Entry, event_log
+from infra.log.event_log import Entry
+from infra.log.open import event_log
 from infra.workspace import Workspace
-from serving.app import create_app
-from serving.intake import Intake, events
-from serving.requests import Malformed
-from serving.spool import Spool
+from rapport_feast.errors import Transient
+from serving.errors import MalformedBody
+from serving.http.app import create_app
+from serving.intake.events import split_events
+from serving.intake.intake import Intake
+from serving.intake.spool import Spool
 from tests.contract.test_event_log import valkey_pid
 from tests.streamed import EVENT, company, event, streamed
 
@@ -206,10 +208,10 @@ def test_a_full_spool_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("body", [b"[1,]", b"[1 2]", b"[1]x", b"[1", b"[]"])
 def test_an_array_that_is_none_is_one_broken_event(body: bytes) -> None:
     """Nothing is guessed into it."""
-    assert events(body) == [body]
+    assert split_events(body) == [body]
 
 
 def test_a_body_without_events() -> None:
     """It is malformed."""
-    with pytest.raises(Malformed):
-        events(b" \n\n ")
+    with pytest.raises(MalformedBody):
+        split_events(b" \n\n ")

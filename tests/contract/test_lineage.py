@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from features.build import build
 from features.catalogue import group_named
-from infra.clock import DAY, FixedClock, Nights, cutoff
-from infra.errors import Rejected
+from features.compute.build import build
+from infra.clock import FixedClock, Nights, cutoff
 from infra.settings import Settings
 from infra.workspace import Workspace, open_workspace
-from rapport.asked import trace
+from rapport.lineage.trace import trace
+from rapport_feast.errors import Rejected
+from rapport_feast.times import DAY
 from tests.unit.test_cli import run
-from validation.gate import gate
-from validation.ingest import ingest
+from validation.bronze.ingest import ingest
+from validation.gate.run import gate
 
 FIRST, LAST = date(2026, 6, 1), date(2026, 7, 10)
 BAD, EARLY = date(2026, 6, 24), date(2026, 6, 20)
@@ -88,10 +89,11 @@ class Ring:
 @pytest.fixture(scope="module")
 def ring(tmp_path_factory: pytest.TempPathFactory) -> Ring:
     """Run two feeds up to a night before the bad file came, then to one after it; train on both."""
-    from training.dataset import build_dataset, time_split
-    from training.labels import label_named
+    from training.data.dataset import build_dataset
+    from training.data.labels import label_named
+    from training.data.spine import build_spine
+    from training.data.split import time_split
     from training.run import train
-    from training.spine import build_spine
 
     folder = tmp_path_factory.mktemp("lineage")
     write_feeds(folder)

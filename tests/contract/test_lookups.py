@@ -12,11 +12,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from features.catalogue import CATALOGUE, group_named, request_named
-from features.expressions import answer
-from infra.online import online_store
+from features.compute.inputs import request_features
+from infra.redis.online_store import online_store
 from infra.workspace import Workspace
-from serving.answers import time_text
-from serving.inputs import MAX_TEXT
+from serving.forms.encoding import json_time
+from serving.lookup.request_features import MAX_TEXT
 from tests.contract.serving_stage import (
     ALL,
     NOW,
@@ -70,7 +70,9 @@ def columns(answered: httpx.Response) -> dict[str, dict[str, Any]]:
 
 def test_what_was_just_typed_is_answered_at_once(client: TestClient) -> None:
     found = columns(post(client, features=REFS, entities=TYPED))
-    expected = [answer(MESSAGE, {"text": text, "channel": way}) for text, way in zip(*TYPED.values(), strict=True)]
+    expected = [
+        request_features(MESSAGE, {"text": text, "channel": way}) for text, way in zip(*TYPED.values(), strict=True)
+    ]
     assert list(found) == NAMES, "as in Feast, the inputs themselves are not answered"
     assert {name: one["values"] for name, one in found.items()} == {n: [row[n] for row in expected] for n in NAMES}
     for one in found.values():
@@ -237,4 +239,4 @@ def test_the_table_and_the_cache_are_two_layouts_of_one_definition(small_ring: W
     for place, row in enumerate(newest):
         online = tuple(found[feature]["values"][place] for feature in names)
         assert online == row[2:], row[0]
-        assert found[names[0]]["event_timestamps"][place] == time_text(row[1])
+        assert found[names[0]]["event_timestamps"][place] == json_time(row[1])

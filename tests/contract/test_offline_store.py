@@ -42,10 +42,11 @@ from hypothesis import strategies as st
 
 import features.store
 from infra.clock import Nights
-from infra.errors import Rejected
-from infra.lake import Commit, Lake
+from infra.lake.commit import Commit
+from infra.lake.lake import Lake
+from rapport_feast.errors import Rejected
 
-OURS, STOCK = "features.store.offline.RapportOfflineStore", "duckdb"
+OURS, STOCK = "rapport_feast.offline.RapportOfflineStore", "duckdb"
 DRIVER = Entity(name="driver", join_keys=["driver_id"], value_type=ValueType.INT64)
 CUSTOMER = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.STRING)
 MICROSECOND = timedelta(microseconds=1)

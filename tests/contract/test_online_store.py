@@ -30,12 +30,15 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Array, Bool, Bytes, FeastType, Float32, Float64, Int32, Int64, String, UnixTimestamp
 
-from infra.embedded import embedded_server, server_binary
-from infra.errors import Transient
-from infra.feast_form import EPOCH, entity_key
-from infra.online import OnlineStore, by_url
-from infra.online_rows import RowWriter, ViewForm
-from infra.packed import FOREVER_US, Packing, row_field
+from infra.redis.embedded import embedded_server, server_binary
+from infra.redis.online_store import online_store_at
+from rapport_feast.address import OnlineStore
+from rapport_feast.errors import Transient
+from rapport_feast.row.encoding import ViewForm
+from rapport_feast.row.keys import entity_key, row_field
+from rapport_feast.row.layout import FOREVER_US, Packing
+from rapport_feast.row.writer import RowWriter
+from rapport_feast.times import EPOCH
 
 DIFFERENCES = {
     "missing": "an entity without a row is NOT_FOUND; stock says PRESENT, because it answers an empty value",
@@ -155,10 +158,10 @@ def number(value: int) -> dict[str, Value]:
 
 
 def open_case(kind: str, url: str, folder: Path, project: str = PROJECT, **online: Any) -> Case:
-    store = by_url(url, project)
-    type_ = {"ours": "features.store.online.RapportOnlineStore", "stock": "redis"}[kind]
-    engine = {"batch_engine": {"type": "features.store.engine.RapportEngine"}} if kind == "ours" else {}
-    offline = "features.store.offline.RapportOfflineStore" if kind == "ours" else "duckdb"
+    store = online_store_at(url, project)
+    type_ = {"ours": "rapport_feast.online.RapportOnlineStore", "stock": "redis"}[kind]
+    engine = {"batch_engine": {"type": "rapport_feast.engine.RapportEngine"}} if kind == "ours" else {}
+    offline = "rapport_feast.offline.RapportOfflineStore" if kind == "ours" else "duckdb"
     folder.mkdir(exist_ok=True)
     config = RepoConfig(
         project=project,
@@ -564,7 +567,7 @@ def cluster(tmp_path: Path) -> Iterator[OnlineStore]:
         for port in ports:
             with OnlineStore("127.0.0.1", port, PROJECT).client() as client:
                 until(lambda client=client: b"cluster_state:ok" in told(client))  # type: ignore[misc]
-        yield by_url(f"redis://127.0.0.1:{ports[0]}/0", PROJECT)
+        yield online_store_at(f"redis://127.0.0.1:{ports[0]}/0", PROJECT)
     finally:
         for server in servers:
             server.kill()

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from features.causes import CAUSES
-from features.parity import Parity, judge
-from features.parity_report import measure
-from features.samples import file_of
-from infra.clock import DAY, cutoff
-from infra.errors import Rejected
-from rapport.parity import parity, show
+from features.parity.causes import CAUSES
+from features.parity.compare import judge
+from features.parity.report import measure
+from features.parity.result import ParityResult
+from features.parity.samples import file_of
+from infra.clock import cutoff
+from rapport.cli.parity import parity, show
+from rapport_feast.errors import Rejected
+from rapport_feast.times import DAY
 from tests.contract.parity_stage import (
     GROUP,
     HOUR,
@@ -50,7 +52,7 @@ def stage(company: Stage) -> Iterator[Stage]:
     company.serve([])
 
 
-def causes(found: Parity) -> Counter[str]:
+def causes(found: ParityResult) -> Counter[str]:
     """Return what was found beside equal values."""
     return Counter(one.cause for one in found.differences)
 

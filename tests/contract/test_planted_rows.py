@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.door import NIGHT, deliver, source, workspace
-from validation import suites
-from validation.contracts import CONTRACTS
-from validation.gate import gate
-from validation.ingest import ingest
+from validation.bronze.ingest import ingest
+from validation.contracts.standard import CONTRACTS
+from validation.gate import suites
+from validation.gate.run import gate
 
 GOOD = {
     "event_id": "1",

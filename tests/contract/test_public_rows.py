@@ -17,11 +17,11 @@ from infra.clock import FixedClock
 from infra.settings import ROOT, Settings
 from infra.workspace import Workspace, open_workspace
 from rapport.world.run import ensure
-from validation.accounts import accounts, counts
-from validation.arrivals import last_night
-from validation.contracts import CONTRACTS
-from validation.gate import gate
-from validation.ingest import ingest
+from validation.bronze.ingest import ingest
+from validation.contracts.standard import CONTRACTS
+from validation.gate.accounts import accounts, counts
+from validation.gate.run import gate
+from validation.sources.coverage import last_night
 
 CLOCK = FixedClock(datetime(2026, 11, 21, 6, tzinfo=UTC))
 SETTINGS = Settings()

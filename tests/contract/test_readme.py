@@ -87,9 +87,9 @@ def test_a_feature_group_is_one_file(ring: tuple[Path, Path], tmp_path: Path) ->
 
 def test_a_source_is_a_table_in_the_company_file(ring: tuple[Path, Path]) -> None:
     from rapport import world
-    from validation.accounts import counts
-    from validation.gate import gate
-    from validation.ingest import ingest
+    from validation.bronze.ingest import ingest
+    from validation.gate.accounts import counts
+    from validation.gate.run import gate
 
     home, company = ring
     shutil.rmtree(home)

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pytest
 
 from features.catalogue import group_named, request_named
-from features.expressions import answer
-from features.live import historical
-from features.request import logged
+from features.compute.historical import historical
+from features.compute.inputs import request_features
+from features.compute.logged_requests import logged
 from infra.clock import FixedClock, Nights, cutoff
-from infra.company import Company, Source
-from infra.lake import Commit
+from infra.company.company import Company
+from infra.company.source import Source
+from infra.lake.commit import Commit
 from infra.settings import Settings
 from infra.workspace import Workspace
 
@@ -48,7 +49,7 @@ def test_training_reads_what_serving_answered(small_ring: Workspace) -> None:
     assert len(spine) > 500
     assert typed["body"].str.contains("@").any()
     for (event, row), (_, told) in zip(spine.iterrows(), typed.iterrows(), strict=True):
-        served = answer(MESSAGE, {"text": told["body"], "channel": told["channel"]})
+        served = request_features(MESSAGE, {"text": told["body"], "channel": told["channel"]})
         assert all(same(served[name], row[name]) for name in NAMES), (event, told["body"], served)
     assert all(spine[name].nunique() > 1 for name in NAMES)
 

@@ -17,13 +17,15 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from infra.feast_form import entity_key
-from infra.online import online_store
-from infra.packed import FOREVER_US, Packing, row_field
-from serving.ladder import MAX_ROW_BYTES
-from serving.lookup import lookup, micros
-from serving.requests import _read
-from serving.schema import MAX_BODY_BYTES, MAX_ENTITIES, FeaturesRequest
+from infra.redis.online_store import online_store
+from rapport_feast.row.keys import entity_key, row_field
+from rapport_feast.row.layout import FOREVER_US, Packing
+from serving.forms.base import MAX_BODY_BYTES, MAX_ENTITIES
+from serving.forms.features import FeaturesRequest
+from serving.http.body import parse_body
+from serving.lookup.customer import lookup_customer
+from serving.lookup.rung import MAX_ROW_BYTES
+from serving.timestamps import micros
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -322,16 +324,16 @@ def test_the_limits_are_those_of_openapi(client: TestClient):
     body = {"features": ALL, "entities": {"customer_id": ["A"] * MAX_ENTITIES}}
     assert schemas["FeaturesRequest"]["properties"]["entities"]["additionalProperties"]["maxItems"] == MAX_ENTITIES
     assert client.post("/get-online-features", json=body).status_code == 200
-    assert _read(json.dumps(body).encode(), FeaturesRequest).features == ALL
+    assert parse_body(json.dumps(body).encode(), FeaturesRequest).features == ALL
 
 
 def test_lookup_gives_every_feature_with_its_age(stage: Stage):
-    found = {(row.view, row.feature): row for row in lookup(stage.ws, "A2")}
+    found = {(row.view, row.feature): row for row in lookup_customer(stage.ws, "A2")}
     assert set(found) == {(ORDERS, ref.partition(":")[2]) for ref in ALL}
     row = found[ORDERS, "orders__30d"]
     assert (row.value, row.event_time, row.rung) == (-3, CUTOFF - timedelta(days=1), "nightly")
     assert row.age_seconds == 7200.0, "a customer who was silent for a day has a value that is as fresh as the night"
-    assert {(row.event_time, row.status, row.rung) for row in lookup(stage.ws, "nobody")} == {
+    assert {(row.event_time, row.status, row.rung) for row in lookup_customer(stage.ws, "nobody")} == {
         (None, "NOT_FOUND", "default")
     }
 

@@ -14,18 +14,21 @@ import pytest
 from starlette.testclient import TestClient
 
 from features.catalogue import CATALOGUE
-from features.expressions import evaluate
+from features.compute.evaluate import evaluate
 from infra.clock import FixedClock
-from infra.company import Company
-from infra.feast_form import entity_key
-from infra.online import OnlineStore, online_store
-from infra.packed import Packing, published_key, row_field, stream_key
+from infra.company.company import Company
+from infra.redis.online_store import online_store
 from infra.settings import Settings
 from infra.workspace import Workspace
-from serving.ladder import REASONS, finish
-from serving.lookup import lookup, micros
-from serving.plans import KeyPlan
-from serving.views import Reference, View, Views
+from rapport_feast.address import OnlineStore
+from rapport_feast.row.keys import entity_key, published_key, row_field, stream_key
+from rapport_feast.row.layout import Packing
+from serving.lookup.customer import lookup_customer
+from serving.lookup.elapsed import elapsed_at_read
+from serving.lookup.outcome import REASONS
+from serving.lookup.plans import KeyPlan
+from serving.lookup.views import Reference, View, Views
+from serving.timestamps import micros
 from tests.contract.serving_stage import CUTOFF, NOW, client_of, publish_models, publish_views, write_row
 
 NIGHTLY, LIVE, PROFILE = "orders_0a1b2c3d", "orders_0a1b2c3d__live", "customer_profile_11223344"
@@ -270,7 +273,7 @@ def test_samples_are_the_rows_that_were_served(hands: Hands) -> None:
 
 def test_lookup_prints_the_rung(hands: Hands) -> None:
     hands.write(NIGHTLY, YESTERDAYS)
-    rows = lookup(hands.client.app.features.state.ws, "C")  # type: ignore[attr-defined]
+    rows = lookup_customer(hands.client.app.features.state.ws, "C")  # type: ignore[attr-defined]
     found = {row.feature: (row.view, row.value, row.status, row.rung, row.reason) for row in rows}
     assert found["count"] == (LIVE, 1, "NOT_FOUND", "nightly", "not_found")
     assert found["segment"] == (PROFILE, None, "NOT_FOUND", "default", "not_found")
@@ -305,7 +308,7 @@ def test_what_is_made_of_a_time_since_is_made_again_when_it_is_read() -> None:
         read_us = micros(NOW)
         stored = {name: "x" if dtype == "string" else 3 for name, dtype in features.items()}
         stored |= dict.fromkeys(elapsed, read_us - 100500000)
-        make, known = finish(live)
+        make, known = elapsed_at_read(live)
         assert known
         assert make is not None
         made = dict(zip(features, make(tuple(stored.values()), read_us), strict=True))
@@ -317,7 +320,7 @@ def test_what_is_made_of_a_time_since_is_made_again_when_it_is_read() -> None:
         tried += 1
     assert tried
     stranger = View("x__live", "x", "e", "k", {"a": "int64"}, "00000000", 60, "live", "p", "x", {}, ("a",), ("b",))
-    assert finish(stranger) == (None, False)
+    assert elapsed_at_read(stranger) == (None, False)
 
 
 def test_views_in_another_form_are_refused_and_the_old_ones_stay(tmp_path: Path, hands: Hands) -> None:

@@ -15,13 +15,14 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from infra.company import Company
-from infra.errors import Rejected
-from infra.online import online_store
+from infra.company.company import Company
+from infra.redis.online_store import online_store
 from infra.settings import Settings
 from infra.workspace import Workspace
-from serving.app import create_app, serve
-from serving.state import Shelf
+from rapport_feast.errors import Rejected
+from serving.http.app import create_app
+from serving.http.server import serve
+from serving.state.artifacts import ArtifactCache
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -43,7 +44,7 @@ from tests.contract.serving_stage import (
 def test_a_model_with_a_flipped_byte_is_refused_and_the_old_one_stays(tmp_path: Path):
     ws = workspace(tmp_path)
     publish_models(ws)
-    shelf = Shelf(ws)
+    shelf = ArtifactCache(ws)
     shelf.refresh_models()
     assert not shelf.refused
     trees = bytes(boosters(2)[0].save_raw("ubj"))
@@ -70,7 +71,7 @@ def test_a_model_with_a_flipped_byte_is_refused_and_the_old_one_stays(tmp_path: 
 def test_a_manifest_that_cannot_be_trusted_is_refused(tmp_path: Path, change: dict[str, Any], sentence: str):
     ws = workspace(tmp_path)
     publish_model(ws, "churn", "1", "xgboost", {"model.ubj": bytes(boosters()[0].save_raw("ubj"))}, change)
-    shelf = Shelf(ws)
+    shelf = ArtifactCache(ws)
     shelf.refresh_models()
     assert not shelf.models
     assert sentence in shelf.refused["churn"]
@@ -80,7 +81,7 @@ def test_a_model_that_is_no_model_is_refused(tmp_path: Path):
     ws = workspace(tmp_path)
     publish_model(ws, "churn", "1", "xgboost", {"model.ubj": b"cos\nsystem\n(S'true'\ntR."})
     publish_model(ws, "escalation", "1", "lightgbm", {"model.txt": b"\xff"})
-    shelf = Shelf(ws)
+    shelf = ArtifactCache(ws)
     shelf.refresh_models()
     assert "XGBoost model" in shelf.refused["churn"]
     assert "LightGBM model" in shelf.refused["escalation"]

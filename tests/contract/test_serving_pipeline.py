@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from serving.pipeline import Pipeline, Silent, command
+from rapport_feast.resp import encode_command
+from serving.lookup.connection import StoreReadError
+from serving.lookup.connection_pool import ConnectionPool
 from tests.faults.proxy import Proxy, Weather, proxy
 from tests.faults.serving_load import Server, server
 
@@ -31,7 +33,7 @@ def between(store: Server) -> Iterator[Proxy]:
         yield one
 
 
-def run(pipeline: Callable[[], Pipeline], work: Callable[[Pipeline], Awaitable[None]]) -> None:
+def run(pipeline: Callable[[], ConnectionPool], work: Callable[[ConnectionPool], Awaitable[None]]) -> None:
     """Do something with a pipeline that stands."""
 
     async def whole() -> None:
@@ -46,27 +48,27 @@ def run(pipeline: Callable[[], Pipeline], work: Callable[[Pipeline], Awaitable[N
     asyncio.run(whole())
 
 
-def ask(pipeline: Pipeline, number: int) -> "asyncio.Future[list[Any]]":
-    return pipeline.call(command(("HMGET", f"k{number}", "f")), 1, 1)
+def ask(pipeline: ConnectionPool, number: int) -> "asyncio.Future[list[Any]]":
+    return pipeline.call(encode_command(("HMGET", f"k{number}", "f")), 1, 1)
 
 
 def test_every_call_gets_its_own_reply(store: Server) -> None:
-    async def work(pipeline: Pipeline) -> None:
+    async def work(pipeline: ConnectionPool) -> None:
         for _ in range(20):
             answers = await asyncio.gather(*(ask(pipeline, number) for number in range(500)))
             assert answers == [[[str(number).encode()]] for number in range(500)]
 
-    run(lambda: Pipeline(store.store, seconds=PATIENT), work)
+    run(lambda: ConnectionPool(store.store, seconds=PATIENT), work)
 
 
 @pytest.mark.row("F3")
 def test_a_late_reply_reaches_nobody(store: Server, between: Proxy) -> None:
     """A call gives up; the reply arrives later and must not be taken for that of the next call."""
 
-    async def work(pipeline: Pipeline) -> None:
+    async def work(pipeline: ConnectionPool) -> None:
         between.weather = Weather(delay=0.15)
         begun = asyncio.get_running_loop().time()
-        with pytest.raises(Silent, match="late"):
+        with pytest.raises(StoreReadError, match="late"):
             await ask(pipeline, 1)
         assert 0.08 <= asyncio.get_running_loop().time() - begun < 0.3
         between.weather = Weather()
@@ -76,15 +78,15 @@ def test_a_late_reply_reaches_nobody(store: Server, between: Proxy) -> None:
             await asyncio.sleep(0.01)
         assert pipeline.discarded == {"late": 1}
 
-    run(lambda: Pipeline(replace(store.store, port=between.port), connections=1), work)
+    run(lambda: ConnectionPool(replace(store.store, port=between.port), connections=1), work)
 
 
 @pytest.mark.row("F2")
 def test_beyond_the_bulkhead_a_call_fails_at_once(store: Server, between: Proxy) -> None:
-    async def work(pipeline: Pipeline) -> None:
+    async def work(pipeline: ConnectionPool) -> None:
         between.weather = Weather(freeze=True)
         first = [ask(pipeline, number) for number in range(3)]
-        with pytest.raises(Silent, match="overload"):
+        with pytest.raises(StoreReadError, match="overload"):
             ask(pipeline, 3)
         assert pipeline.in_flight == 3
         between.weather = Weather()
@@ -92,12 +94,12 @@ def test_beyond_the_bulkhead_a_call_fails_at_once(store: Server, between: Proxy)
         assert (pipeline.in_flight, pipeline.refused) == (0, 1)
         assert await ask(pipeline, 3) == [[b"3"]]
 
-    run(lambda: Pipeline(replace(store.store, port=between.port), most=3, seconds=PATIENT), work)
+    run(lambda: ConnectionPool(replace(store.store, port=between.port), most=3, seconds=PATIENT), work)
 
 
 @pytest.mark.row("F3")
 def test_a_call_avoids_the_connection_that_is_slow(store: Server, between: Proxy) -> None:
-    async def work(pipeline: Pipeline) -> None:
+    async def work(pipeline: ConnectionPool) -> None:
         await asyncio.sleep(0.3)
         between.weather = Weather(freeze=True)
         stuck = ask(pipeline, 1)
@@ -107,18 +109,18 @@ def test_a_call_avoids_the_connection_that_is_slow(store: Server, between: Proxy
         assert answers == [[[str(number).encode()]] for number in range(2, 9)]
         assert await stuck == [[b"1"]]
 
-    run(lambda: Pipeline(replace(store.store, port=between.port), seconds=PATIENT), work)
+    run(lambda: ConnectionPool(replace(store.store, port=between.port), seconds=PATIENT), work)
 
 
 @pytest.mark.row("F1")
 def test_without_a_server_calls_fail_at_once_and_the_circuit_is_open(store: Server, between: Proxy) -> None:
-    async def work(pipeline: Pipeline) -> None:
+    async def work(pipeline: ConnectionPool) -> None:
         between.weather = Weather(refuse=True)
         between.cut()
         while pipeline.up:
             await asyncio.sleep(0.01)
         begun = asyncio.get_running_loop().time()
-        with pytest.raises(Silent, match="unreachable"):
+        with pytest.raises(StoreReadError, match="unreachable"):
             ask(pipeline, 1)
         assert asyncio.get_running_loop().time() - begun < 0.02
         assert pipeline.breaker in ("open", "half-open")
@@ -126,7 +128,7 @@ def test_without_a_server_calls_fail_at_once_and_the_circuit_is_open(store: Serv
         assert await pipeline.wait(5)
         assert (pipeline.breaker, await ask(pipeline, 1)) == ("closed", [[b"1"]])
 
-    run(lambda: Pipeline(replace(store.store, port=between.port)), work)
+    run(lambda: ConnectionPool(replace(store.store, port=between.port)), work)
 
 
 def test_a_login_and_a_database_are_kept(store: Server) -> None:
@@ -136,15 +138,15 @@ def test_a_login_and_a_database_are_kept(store: Server) -> None:
     there: Any = other.client()
     there.hset("k1", "f", "three")
 
-    async def work(pipeline: Pipeline) -> None:
+    async def work(pipeline: ConnectionPool) -> None:
         assert await ask(pipeline, 1) == [[b"three"]]
 
-    run(lambda: Pipeline(other), work)
+    run(lambda: ConnectionPool(other), work)
 
 
 def test_a_wrong_password_is_no_connection(store: Server) -> None:
     async def whole() -> None:
-        pipeline = Pipeline(replace(store.store, username="nobody", password="wrong"))
+        pipeline = ConnectionPool(replace(store.store, username="nobody", password="wrong"))
         pipeline.start()
         assert not await pipeline.wait(0.5)
         await pipeline.close()
@@ -173,14 +175,14 @@ def test_what_no_reply_can_be_costs_the_connection(kind: str) -> None:
     async def whole() -> None:
         listener = await asyncio.start_server(answer, "127.0.0.1", 0)
         port = listener.sockets[0].getsockname()[1]
-        pipeline = Pipeline(replace(Server(Path()).store, port=port), connections=1)
+        pipeline = ConnectionPool(replace(Server(Path()).store, port=port), connections=1)
         pipeline.start()
         assert await pipeline.wait(5)
         call = ask(pipeline, 1)
         if kind == "one too many":
             assert await call == [[b"a"]], "the first one is a reply; the second one belongs to nobody"
         else:
-            with pytest.raises(Silent, match="garbage"):
+            with pytest.raises(StoreReadError, match="garbage"):
                 await call
         while not pipeline.discarded:
             await asyncio.sleep(0.01)

@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 import uvicorn
 
-from serving.app import JSON
-from serving.protocol import LARGEST, Answer, protocol
+from serving.http.protocol import MAX_DIRECT_BYTES, RawResponse, protocol_factory
+from serving.http.responses import JSON_HEADERS
 
 PATH = "/lookup"
 IDLE_SECONDS = 0.6
 
 
-async def answer(body: bytes) -> Answer:
+async def answer(body: bytes) -> RawResponse:
     """Answer by the short way: what was asked, after as many milliseconds as it says."""
     if body == b"broken":
         raise ValueError(body)
     await asyncio.sleep(int(body[:3] or 0) / 1000 if body[:3].isdigit() else 0)
-    return b"direct:" + body, 418 if body == b"wrong" else 200, JSON
+    return b"direct:" + body, 418 if body == b"wrong" else 200, JSON_HEADERS
 
 
 async def asgi(scope: Any, receive: Any, send: Any) -> None:
@@ -41,7 +41,7 @@ async def asgi(scope: Any, receive: Any, send: Any) -> None:
 def served() -> Iterator[tuple[uvicorn.Server, int]]:
     config = uvicorn.Config(
         asgi,
-        http=protocol(PATH, answer),  # type: ignore[arg-type]
+        http=protocol_factory(PATH, answer),  # type: ignore[arg-type]
         loop="uvloop",
         lifespan="off",
         log_level="critical",
@@ -136,7 +136,7 @@ def test_in_how_many_pieces_it_comes_makes_no_difference(client: Client) -> None
         (request(b"1", PATH + "?a=b"), b"asgi:/lookup:1"),
         (request(b"1", method="PUT"), b"asgi:/lookup:1"),
         (request(b"1", version="1.0"), b"asgi:/lookup:1"),
-        (request(b"x" * (LARGEST + 1)), b"asgi:/lookup:%d" % (LARGEST + 1)),
+        (request(b"x" * (MAX_DIRECT_BYTES + 1)), b"asgi:/lookup:%d" % (MAX_DIRECT_BYTES + 1)),
         (request(b"2\r\nab\r\n0\r\n\r\n", Content_Length="", Transfer_Encoding="chunked"), b"asgi:/lookup:ab"),
     ],
     ids=["path", "query", "method", "version", "size", "chunked"],
@@ -146,7 +146,7 @@ def test_what_is_unusual_takes_uvicorns(client: Client, raw: bytes, told: bytes)
 
 
 def test_the_largest_is_whole(client: Client) -> None:
-    assert client.ask(request(b"x" * LARGEST))[2] == b"direct:" + b"x" * LARGEST
+    assert client.ask(request(b"x" * MAX_DIRECT_BYTES))[2] == b"direct:" + b"x" * MAX_DIRECT_BYTES
 
 
 def test_who_expects_to_be_told_to_go_on_is_told(client: Client) -> None:

@@ -19,20 +19,24 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from features import live
-from features.session import Conversations, conversation_groups
-from features.turns import Asked, Turn
-from infra.clock import DAY, FixedClock, start_of
-from infra.embedded import embedded_server
-from infra.engine import open_engine
-from infra.errors import Rejected, Transient
-from infra.online import OnlineStore
+from features.compute import historical
+from features.stream.conversation import Conversations, conversation_groups
+from features.stream.turns import Conversation, Turn
+from infra.clock import FixedClock, start_of
+from infra.engine.open import open_engine
+from infra.redis.embedded import embedded_server
 from infra.settings import ROOT
-from serving.sessions import Compiled, SessionPaths, Sessions, TurnBody, read_turn
-from serving.views import Unknown
+from rapport_feast.address import OnlineStore
+from rapport_feast.errors import Rejected, Transient
+from rapport_feast.times import DAY
+from serving.errors import UnknownName
+from serving.forms.sessions import TurnBody
+from serving.http.sessions import SessionEndpoints, read_turn
+from serving.sessions.compiled import CompiledFeatures
+from serving.sessions.store import Sessions
 from tests.door import NIGHT, deliver, source, workspace
-from validation.gate import gate
-from validation.ingest import ingest
+from validation.bronze.ingest import ingest
+from validation.gate.run import gate
 
 pytestmark = pytest.mark.anyio
 COLUMNS = ("event_id", "source_id", "event_time", "channel", "thread_id", "author_role", "visibility", "text", "action")
@@ -60,7 +64,7 @@ def store(tmp_path: Path) -> Iterator[OnlineStore]:
 @asynccontextmanager
 async def opened(store: OnlineStore, *, compiled: bool = False, **options: Any) -> AsyncIterator[Sessions]:
     """Open the sessions of a store, compiled if wanted."""
-    features = Compiled(Conversations)
+    features = CompiledFeatures(Conversations)
     if compiled:
         await asyncio.wrap_future(features.start())
     sessions = Sessions(store, features, **({"seconds": 5.0} | options))
@@ -82,7 +86,7 @@ def ids(turns: Any) -> list[str]:
 
 async def test_a_conversation_is_kept_and_forgotten(store: OnlineStore) -> None:
     async with opened(store, ttl=2) as sessions:
-        with pytest.raises(Unknown, match="one in progress, found 'c1'"):
+        with pytest.raises(UnknownName, match="one in progress, found 'c1'"):
             await sessions.session("c1")
         for number in range(4):
             assert (await sessions.append("c1", turn(number))).turns == number + 1
@@ -91,7 +95,7 @@ async def test_a_conversation_is_kept_and_forgotten(store: OnlineStore) -> None:
         assert ids(kept.turns) == [f"t{number:05}" for number in range(4)], "each turn keeps all of them alive"
         assert 0 < kept.expires_in <= 2
         await asyncio.sleep(2.1)
-        with pytest.raises(Unknown):
+        with pytest.raises(UnknownName):
             await sessions.session("c1")
 
 
@@ -207,7 +211,7 @@ async def test_features_equal_those_of_the_facts(store: OnlineStore, tmp_path: P
     expected: list[dict[str, Any]] = [{} for _ in asked]
     with open_engine(ws, "duckdb") as engine:
         for group in conversation_groups():
-            for row in live.compute(ws, engine, group, spine).to_pylist():
+            for row in historical.compute(ws, engine, group, spine).to_pylist():
                 expected[row.pop("position")] |= row
     async with opened(store, compiled=True, clock=FixedClock(MORNING + DAY / 2)) as sessions:
         for row in rows:
@@ -226,7 +230,7 @@ async def test_features_equal_those_of_the_facts(store: OnlineStore, tmp_path: P
         assert one == truth, question
     assert len(found[0]) == sum(len(group.outputs) for group in conversation_groups()) > 25
     assert len({repr(one) for one in found}) == len(asked)
-    masked = {one.text for session in kept.values() for one in session.turns if one.text}
+    masked = {one.text for conversation in kept.values() for one in conversation.turns if one.text}
     assert any("<email>" in text for text in masked)
     assert not any("@" in text or "1234567" in text for text in masked)
 
@@ -251,7 +255,7 @@ def _row(chance: random.Random, number: int) -> dict[str, str]:
 def test_one_query_answers_many_conversations_as_it_does_one() -> None:
     now = 1_800_000_000_000_000
     asked = [
-        Asked(
+        Conversation(
             f"c{n}",
             [Turn(f"e{i}", now - i * 61_000_000 * n, "chat", "customer", "public", "broken!", None) for i in range(n)],
             now,
@@ -267,14 +271,14 @@ def test_one_query_answers_many_conversations_as_it_does_one() -> None:
     conversations.close()
 
 
-def replace_turns(asked: Asked, event_us: int) -> Asked:
+def replace_turns(asked: Conversation, event_us: int) -> Conversation:
     return asked._replace(turns=[one._replace(event_us=event_us) for one in asked.turns])
 
 
 def test_over_http(store: OnlineStore) -> None:
-    features = Compiled(Conversations)
+    features = CompiledFeatures(Conversations)
     sessions = Sessions(store, features, seconds=5.0)
-    with TestClient(Starlette(routes=SessionPaths(lambda: sessions).routes)) as client:
+    with TestClient(Starlette(routes=SessionEndpoints(lambda: sessions).routes)) as client:
         body = {"turn_id": "1", "author_role": "customer", "text": "It is broken, call +49 30 1234567!"}
         assert client.post("/v1/sessions/c1/turns", json=body).json() == {"fresh": True, "turns": 1}
         again = client.post("/v1/sessions/c1/turns", json=body)
@@ -287,7 +291,7 @@ def test_over_http(store: OnlineStore) -> None:
         assert told["turns"][0]["text"] == "It is broken, call <phone>!"
         assert told["features"]["ticket__messages__1h"] == 1
         assert told["features"]["ticket__last_frustration__60d"] == 4
-        with pytest.raises(Unknown):
+        with pytest.raises(UnknownName):
             client.get("/v1/sessions/c2")
 
 
@@ -311,10 +315,10 @@ def test_a_turn_that_is_none_is_refused(body: bytes, fault: str) -> None:
 
 
 def test_a_group_that_reads_what_no_turn_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from features import session
-    from features.spec import col
+    from features.declare.terms import col
+    from features.stream import conversation
 
     odd = replace(conversation_groups()[0], name="odd", where=col("source_id") == "x")
-    monkeypatch.setattr(session, "conversation_groups", lambda: (odd,))
+    monkeypatch.setattr(conversation, "conversation_groups", lambda: (odd,))
     with pytest.raises(Rejected, match="group odd: expected columns that a turn has, found source_id"):
         Conversations()

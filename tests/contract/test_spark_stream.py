@@ -14,23 +14,26 @@ from typing import Any
 
 import pytest
 
-from features import spark_stream, stream
-from features.build import build
 from features.catalogue import group_named
-from features.spark_stream import spark_runner
-from features.store.published import path_of, read_record, write_record
-from features.stream import Runner
-from infra.clock import DAY
-from infra.embedded import embedded_server
-from infra.event_log import Entry, EventLog, event_log
-from infra.online import OnlineStore, online_store
-from infra.packed import row_field, stream_key
-from infra.spark_log import LogReader
+from features.compute.build import build
+from features.store.published import path_of, write_record
+from features.stream import spark
+from features.stream.runner import Runner
+from features.stream.spark import spark_runner
+from infra.log.event_log import Entry, EventLog
+from infra.log.open import event_log
+from infra.log.spark_reader import LogReader
+from infra.redis.embedded import embedded_server
+from infra.redis.online_store import online_store
 from infra.workspace import Workspace
+from rapport_feast.address import OnlineStore
+from rapport_feast.publications import read_record
+from rapport_feast.row.keys import row_field, stream_key
+from rapport_feast.times import DAY
 from tests.faults.proxy import proxy
 from tests.streamed import HandClock, company, streamed
-from validation.gate import gate
-from validation.ingest import ingest
+from validation.bronze.ingest import ingest
+from validation.gate.run import gate
 
 pytest_plugins = ("tests.kafka",)
 NIGHT = date(2026, 5, 25)
@@ -125,7 +128,7 @@ def running(runner: Runner) -> Iterator[threading.Thread]:
 
     def follow() -> None:
         try:
-            spark_stream.run(runner)
+            spark.run(runner)
         except Exception as fault:
             faults.append(fault)
             raise
@@ -175,7 +178,7 @@ def night(ws: Workspace, day: date) -> None:
 @pytest.mark.row("R58")
 def test_spark_writes_the_rows_of_the_plain_runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte by byte: after late, repeated, revised and withdrawn events, an outage, a stop, and a hand-over."""
-    monkeypatch.setattr(stream, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("features.stream.runner.CHECK_SECONDS", 0.0)
     ws, day = begun(tmp_path)
     with ExitStack() as stack:
         log, store = stack.enter_context(event_log(ws)), stack.enter_context(online_store(ws))

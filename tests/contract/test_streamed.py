@@ -7,16 +7,18 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
-from infra.errors import Rejected, Transient
-from infra.event_log import event_log
+from infra.log.open import event_log
 from infra.workspace import Workspace, open_workspace
+from rapport_feast.errors import Rejected, Transient
 from tests.door import ORDER, deliver, digests, source
 from tests.streamed import EVENT, at, company, event, streamed
-from validation.accounts import counts
-from validation.arrivals import first_night, last_night
-from validation.gate import gate
-from validation.ingest import ingest
-from validation.logged import STRAYS, release, replay
+from validation.bronze.dead_letters import DEAD_LETTERS
+from validation.bronze.event_log import release
+from validation.bronze.ingest import ingest
+from validation.bronze.replay import replay
+from validation.gate.accounts import counts
+from validation.gate.run import gate
+from validation.sources.coverage import first_night, last_night
 
 DAY1, DAY2, DAY3 = date(2026, 5, 25), date(2026, 5, 26), date(2026, 5, 27)
 ROOMS = ("bronze", "silver", "quarantine", "duplicates")
@@ -135,7 +137,7 @@ def test_a_new_source_reads_from_its_first_night(tmp_path: Path) -> None:
     stream(ws, event(click), event(click), name="clicks")
     stream(ws, b"\xff", name="clicks")
     night(ws, DAY1)
-    rows = ws.lake.read(STRAYS).to_pylist()
+    rows = ws.lake.read(DEAD_LETTERS).to_pylist()
     assert [(row["source"], row["reason"], row["known_day"]) for row in rows] == [
         ("clicks", "unknown_source", DAY1)
     ] * 3

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from infra.workspace import Workspace
-from rapport.airflow import AirflowHome
-from rapport.processes import free_port
+from rapport.stack.airflow_home import AirflowHome
+from rapport.stack.ports import free_port
 
 TAGS = {"ring", "watch", "training"}
 HEAVY = {

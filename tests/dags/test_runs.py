@@ -11,13 +11,15 @@ from rich.console import Console
 from sqlalchemy import text
 
 from infra.workspace import Workspace
-from rapport.airflow import AirflowHome
-from rapport.night import Watch, backfill, find, run_night, runs
-from rapport.stack import airflow
+from rapport.stack.airflow_home import AirflowHome
+from rapport.stack.airflow_processes import airflow
+from rapport.stack.night import backfill, run_night
+from rapport.stack.runs import find, runs
+from rapport.stack.watch import Watch
 from rapport.world.run import ensure
 from tests.dags.conftest import LAST_NIGHT
 from tests.nights import again, digests, run
-from validation.arrivals import last_night
+from validation.sources.coverage import last_night
 
 pytestmark = pytest.mark.slow
 TASKS = {"ingest", "gate", "build", "spark_check", "publish", "close"}

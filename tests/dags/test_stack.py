@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.errors import Rejected, Terminal
 from infra.workspace import Workspace
-from rapport.airflow import AirflowHome
-from rapport.processes import LOOPBACK, Processes, free_port, members, refuse_taken_port
-from rapport.stack import joined, owned
+from rapport.stack.airflow_home import AirflowHome
+from rapport.stack.ownership import joined, owned
+from rapport.stack.ports import LOOPBACK, free_port, refuse_taken_port
+from rapport.stack.processes import Processes, session_members
+from rapport_feast.errors import Rejected, Terminal
 
 # A process that moves to a group of its own, as Airflow's tasks do, and will not hear of SIGTERM.
 STUBBORN = "import os, signal, time; os.setpgid(0, 0); signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
@@ -32,18 +33,18 @@ def test_taken_port_is_one_sentence_with_its_remedy() -> None:
 
 
 def test_stop_takes_grandchildren_that_moved_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rapport.processes.GRACE", 0.5)
+    monkeypatch.setattr("rapport.stack.processes.GRACE", 0.5)
     processes = Processes(tmp_path)
     processes.start("parent", [sys.executable, "-c", PARENT], os.environ)
     sessions = {processes.running["parent"].pid}
     deadline = time.monotonic() + 10
-    while len(members(sessions)) < 2 and time.monotonic() < deadline:
+    while len(session_members(sessions)) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert len(members(sessions)) == 2
+    assert len(session_members(sessions)) == 2
     time.sleep(0.3)
     processes.stop()
     time.sleep(0.1)
-    assert not members(sessions)
+    assert not session_members(sessions)
 
 
 def test_what_a_killed_owner_left_is_ended(tmp_path: Path) -> None:

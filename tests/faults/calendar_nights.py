@@ -9,12 +9,12 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from features.build import build
+from features.compute.build import build
 from infra.settings import Settings
 from infra.workspace import open_workspace
-from validation.arrivals import last_night
-from validation.gate import gate
-from validation.ingest import ingest
+from validation.bronze.ingest import ingest
+from validation.gate.run import gate
+from validation.sources.coverage import last_night
 
 
 def main(folder: Path, state: str, told: Path | None) -> None:

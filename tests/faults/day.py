@@ -22,14 +22,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from features.catalogue import groups_of
-from features.spec import Group
+from features.declare.group import Group
 from infra.clock import start_of
-from infra.event_log import EventLog
-from infra.online import OnlineStore
-from infra.packed import row_field, stream_key
+from infra.log.event_log import EventLog
 from infra.settings import ROOT, Settings
 from infra.workspace import Workspace, open_workspace
-from rapport.stream import run
+from rapport.stack.stream import run
+from rapport_feast.address import OnlineStore
+from rapport_feast.row.keys import row_field, stream_key
 from tests.streamed import company, event, streamed
 
 NIGHT, TODAY = date(2026, 5, 25), date(2026, 5, 26)

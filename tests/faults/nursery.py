@@ -16,11 +16,11 @@ from contextlib import suppress
 from datetime import date
 from importlib import import_module
 
-from features.build import build
+from features.compute.build import build
 from features.store.publish import publish
 from infra.clock import parse_night
-from infra.errors import Transient
 from infra.workspace import Workspace, open_workspace
+from rapport_feast.errors import Transient
 
 TICK = 0.0005
 TRANSIENT = 75

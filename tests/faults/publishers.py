@@ -11,9 +11,10 @@ import pyarrow as pa
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.types import Float64, Int64
 
-from infra.online import by_url
-from infra.online_rows import RowWriter, ViewForm
-from infra.packed import Packing
+from infra.redis.online_store import online_store_at
+from rapport_feast.row.encoding import ViewForm
+from rapport_feast.row.layout import Packing
+from rapport_feast.row.writer import RowWriter
 
 PROJECT, KEYS, BATCH = "small", 100, 50
 AT = datetime(2026, 11, 20, tzinfo=UTC)
@@ -23,7 +24,7 @@ FORM = ViewForm(PROJECT, "customer_id", "stats_00000000", Packing({"event": "int
 def race(url: str, seed: int, writes: int) -> None:
     """Write rows of the same keys with event times and known-ats in any order; each says in its values what it is."""
     random = np.random.default_rng(seed)
-    with RowWriter(by_url(url, PROJECT), replace=True) as writer:
+    with RowWriter(online_store_at(url, PROJECT), replace=True) as writer:
         for _ in range(writes // BATCH):
             event, known = random.integers(1, 400, BATCH), random.integers(0, 20, BATCH)
             ids = [f"C{number:03d}" for number in random.integers(0, KEYS, BATCH)]
@@ -36,12 +37,12 @@ def repository(url: str, home: Path) -> FeatureStore:
         project=PROJECT,
         provider="local",
         registry=str(home / "registry.db"),
-        offline_store={"type": "features.store.offline.RapportOfflineStore"},
+        offline_store={"type": "rapport_feast.offline.RapportOfflineStore"},
         online_store={
-            "type": "features.store.online.RapportOnlineStore",
-            "connection_string": by_url(url, PROJECT).feast_connection_string,
+            "type": "rapport_feast.online.RapportOnlineStore",
+            "connection_string": online_store_at(url, PROJECT).feast_connection_string,
         },
-        batch_engine={"type": "features.store.engine.RapportEngine"},
+        batch_engine={"type": "rapport_feast.engine.RapportEngine"},
         entity_key_serialization_version=3,
     )
     config.repo_path = home

@@ -16,9 +16,9 @@ from typing import Any
 
 import httpx
 
-from infra.embedded import server_binary
-from infra.online import OnlineStore
+from infra.redis.embedded import server_binary
 from infra.settings import ROOT
+from rapport_feast.address import OnlineStore
 from tests.contract.serving_stage import VIEWS, free_port, publish_views, workspace
 
 PROGRAM = """

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from infra.errors import Rejected
 from infra.workspace import Workspace
+from rapport_feast.errors import Rejected
 from tests.door import CLOCK, NIGHT, ORDER, deliver, digests, orders, source, workspace
-from validation.accounts import counts, reasons
-from validation.arrivals import last_night
-from validation.gate import gate
-from validation.ingest import ingest
+from validation.bronze.ingest import ingest
+from validation.gate.accounts import counts, reasons
+from validation.gate.run import gate
+from validation.sources.coverage import last_night
 
 NEXT = NIGHT + timedelta(days=1)
 ROOMS = ("bronze", "silver", "quarantine", "duplicates")

@@ -15,16 +15,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.clock import DAY, FixedClock, Nights, cutoff, refuse_open_night, start_of
-from infra.errors import Rejected
-from infra.packed import FOREVER_US
+from infra.clock import FixedClock, Nights, cutoff, refuse_open_night, start_of
 from infra.settings import ROOT
-from serving.ladder import Chain, Places, Pulse
-from serving.lookup import micros
-from serving.views import View, Views
+from rapport_feast.errors import Rejected
+from rapport_feast.row.layout import FOREVER_US
+from rapport_feast.times import DAY
+from serving.lookup.ladder import Ladder, ReplyPlaces
+from serving.lookup.views import View, Views
+from serving.lookup.writer_status import WriterStatus
+from serving.timestamps import micros
 from tests.door import NIGHT, ORDER, deliver, orders, source, workspace
-from validation.gate import gate
-from validation.ingest import ingest
+from validation.bronze.ingest import ingest
+from validation.gate.run import gate
 
 MINUTES = timedelta(minutes=10)
 SPANS = {
@@ -89,9 +91,9 @@ def test_no_value_is_younger_than_new(skew: timedelta) -> None:
     """A service whose clock is behind that of the night sees a value from the future: it is new, not less than that."""
     at = cutoff(NIGHT)
     view = View("v", "g", "customer", "customer_id", {"f": "int64"}, "0a1b2c3d", 0, "nightly", "v__prior")
-    chain = Chain(view, "v", {"f": 0}, Views("p", NIGHT, {"v": view}), Places())
+    chain = Ladder(view, "v", {"f": 0}, Views("p", NIGHT, {"v": view}), ReplyPlaces())
     row = view.packing.pack(micros(at), micros(at), FOREVER_US, [1])
-    outcome = chain.climb([row], micros(at + skew), Pulse(cutoff_us=micros(at)), Counter())
+    outcome = chain.climb([row], micros(at + skew), WriterStatus(cutoff_us=micros(at)), Counter())
     assert outcome.age_us == max(skew // timedelta(microseconds=1), 0)
 
 

@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from features.build import build
-from infra.clock import DAY, Nights
-from infra.errors import Rejected, Terminal
-from infra.lake import DAMAGED
+from features.compute.build import build
+from infra.clock import Nights
+from infra.lake.lake import DAMAGED
 from infra.workspace import Workspace
+from rapport_feast.errors import Rejected, Terminal
+from rapport_feast.times import DAY
 from tests.conftest import CopyRing
 from tests.nights import BY_KNOWN_DAY, layer
-from validation.arrivals import last_night
-from validation.gate import gate
-from validation.ingest import ingest
+from validation.bronze.ingest import ingest
+from validation.gate.run import gate
+from validation.sources.coverage import last_night
 
 
 def truncate(path: Path) -> None:

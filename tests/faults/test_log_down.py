@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from infra.clock import start_of
-from infra.event_log import event_log
+from infra.log.open import event_log
 from infra.settings import ROOT
 from infra.workspace import Workspace
 from tests.contract.serving_stage import ALL, ONE, free_port, publish_views, write_rows
@@ -26,9 +26,9 @@ from tests.contract.test_event_log import server as redis_server
 from tests.faults.proxy import Proxy, proxy
 from tests.faults.serving_load import Answer, Server, Service, server
 from tests.streamed import HandClock, company, event, streamed
-from validation.arrivals import first_night
-from validation.gate import gate
-from validation.ingest import ingest
+from validation.bronze.ingest import ingest
+from validation.gate.run import gate
+from validation.sources.coverage import first_night
 
 pytest_plugins = ("tests.kafka",)
 BEFORE, AWAY, AFTER, RATE = 2.0, 8.0, 4.0, 100

@@ -10,7 +10,7 @@ import pytest
 from infra.workspace import Workspace
 from rapport import world
 from tests.nights import again, digests, run
-from validation.arrivals import first_night
+from validation.sources.coverage import first_night
 
 
 @pytest.mark.row("T5")

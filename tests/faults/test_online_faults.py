@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from infra.clock import cutoff
-from infra.packed import stream_key
-from serving.lookup import micros
-from serving.pipeline import MAX_IN_FLIGHT
+from rapport_feast.row.keys import stream_key
+from serving.lookup.connection_pool import MAX_IN_FLIGHT
+from serving.timestamps import micros
 from tests.contract.serving_stage import ORDERS, VIEWS, write_row
 from tests.faults.proxy import Proxy, Weather, proxy
 from tests.faults.serving_load import Answer, Server, Service, server, service, share

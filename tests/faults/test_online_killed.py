@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import redis
 
-from infra.company import Company
-from infra.embedded import _alive
-from infra.feast_form import encode_value, entity_key, feature_field
-from infra.online import OnlineStore, online_store
+from infra.company.company import Company
+from infra.redis.embedded import server_runs
+from infra.redis.online_store import online_store
 from infra.settings import Settings
 from infra.workspace import Workspace
+from rapport_feast.address import OnlineStore
+from rapport_feast.row.keys import entity_key, feature_field
+from rapport_feast.value_form import encode_value
 
 KEYS = 2000
 
@@ -52,7 +54,7 @@ def test_killed_after_a_thousand_keys_it_ends_like_an_undisturbed_run(tmp_path):
             write(again, range(KEYS))
             assert again.digest() == undisturbed
         assert store.count() == KEYS, "the first user goes on with the server that the second one started"
-    assert not _alive(ws.folder("valkey"))
+    assert not server_runs(ws.folder("valkey"))
 
 
 def test_killed_without_a_user_it_starts_again_with_its_values(tmp_path):

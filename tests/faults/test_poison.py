@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from infra.event_log import event_log
+from infra.log.open import event_log
 from infra.workspace import Workspace, open_workspace
 from tests.streamed import at, company, event
-from validation.door import Door
-from validation.gate import gate
-from validation.ingest import ingest
-from validation.logged import STRAYS, replay
+from validation.bronze.dead_letters import DEAD_LETTERS
+from validation.bronze.ingest import ingest
+from validation.bronze.replay import replay
+from validation.door.door import Door
+from validation.gate.run import gate
 
 pytest_plugins = ("tests.kafka",)
 EVENTS, POISONED, PAGE = 5000, 50, 500
@@ -57,7 +58,7 @@ def test_poison_stops_nobody(log: str, tmp_path: Path, request: pytest.FixtureRe
     accepted, refused = consumed(ws)
     assert (accepted, refused) == (EVENTS - POISONED, expected)
     night(ws, DAY1)
-    rows = ws.lake.read("quarantine/transactions").to_pylist() + ws.lake.read(STRAYS).to_pylist()
+    rows = ws.lake.read("quarantine/transactions").to_pylist() + ws.lake.read(DEAD_LETTERS).to_pylist()
     assert Counter(row["reason"] for row in rows) == expected
     assert len({row["position"] for row in rows}) == len(rows) == POISONED + 1
     assert max(len(json.dumps(row["raw"])) for row in rows) < 50_000

@@ -19,15 +19,20 @@ import redis
 from features.catalogue import groups_of
 from features.store.publish import publish, refill_if_empty
 from infra.clock import FixedClock, Nights, cutoff
-from infra.company import Company, Source
-from infra.embedded import embedded_server
-from infra.feast_form import EPOCH, decode_time, decode_value, entity_key, feature_field, time_field
-from infra.lake import Commit
-from infra.online import OnlineStore, by_url, online_store
-from infra.online_rows import RowWriter, ViewForm
-from infra.packed import FOREVER_US, Packing, published_key, row_field
+from infra.company.company import Company
+from infra.company.source import Source
+from infra.lake.commit import Commit
+from infra.redis.embedded import embedded_server
+from infra.redis.online_store import online_store, online_store_at
 from infra.settings import ROOT, Settings
 from infra.workspace import Workspace
+from rapport_feast.address import OnlineStore
+from rapport_feast.row.encoding import ViewForm
+from rapport_feast.row.keys import entity_key, feature_field, published_key, row_field, time_field
+from rapport_feast.row.layout import FOREVER_US, Packing
+from rapport_feast.row.writer import RowWriter
+from rapport_feast.times import EPOCH
+from rapport_feast.value_form import decode_time, decode_value
 from tests.contract.test_feast import build, gold_row, online_row
 from tests.faults.publishers import AT, FORM, KEYS, PROJECT, materialise
 
@@ -39,7 +44,7 @@ FIRST, LAST = date(2026, 11, 1), date(2026, 11, 4)
 @pytest.fixture
 def online(tmp_path: Path) -> Iterator[OnlineStore]:
     with embedded_server(tmp_path) as server:
-        yield by_url(f"redis://:{server.password}@127.0.0.1:{server.port}/0", PROJECT)
+        yield online_store_at(f"redis://:{server.password}@127.0.0.1:{server.port}/0", PROJECT)
 
 
 def tiny(home: Path) -> Workspace:

@@ -19,20 +19,23 @@ from prometheus_client import Counter
 from rich.console import Console
 from starlette.testclient import TestClient
 
-from features import stream
-from features.build import build
-from features.parity import LATE, judge
-from features.parity_report import measure, report
-from features.samples import file_of
-from features.spec import Group
+from features.compute.build import build
+from features.declare.group import Group
+from features.parity.compare import judge
+from features.parity.report import measure, report
+from features.parity.result import LATE
+from features.parity.samples import file_of
 from features.store.publish import publish
-from features.stream import Runner
-from infra.embedded import embedded_server
-from infra.event_log import EventLog, event_log, micros
-from infra.online import OnlineStore, online_store
+from features.stream.runner import Runner
+from infra.log.event_log import EventLog
+from infra.log.open import event_log
+from infra.redis.embedded import embedded_server
+from infra.redis.online_store import online_store
 from infra.workspace import Workspace
-from rapport.parity import show
-from serving.app import create_app
+from rapport.cli.parity import show
+from rapport_feast.address import OnlineStore
+from rapport_feast.times import micros
+from serving.http.app import create_app
 from tests.contract.serving_stage import free_port, wait_until_ready
 from tests.faults.day import (
     CUSTOMERS,
@@ -65,9 +68,10 @@ from tests.faults.day import (
     until,
 )
 from tests.streamed import event
-from validation.gate import gate
-from validation.ingest import ingest
-from validation.logged import STRAYS, release
+from validation.bronze.dead_letters import DEAD_LETTERS
+from validation.bronze.event_log import release
+from validation.bronze.ingest import ingest
+from validation.gate.run import gate
 
 pytestmark = pytest.mark.slow
 SEED = int(os.environ.get("DAY_SEED", "20260526"))
@@ -176,7 +180,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
     home, told = tmp_path_factory.mktemp("day"), story(SEED)
     ws = make(home, stream_port=free_port())
     with ExitStack() as held:
-        held.enter_context(pytest.MonkeyPatch.context()).setattr(stream, "LOOK_SECONDS", float("inf"))
+        held.enter_context(pytest.MonkeyPatch.context()).setattr("features.stream.runner.CHECK_SECONDS", float("inf"))
         log, store = held.enter_context(event_log(ws)), held.enter_context(online_store(ws))
         yesterday(ws, log, told)
         other = held.enter_context(beside(home / "other", ws.company.name))
@@ -335,7 +339,7 @@ def test_each_event_counts_once_and_each_poisonous_one_is_set_aside_once(day: Da
 
     over_midnight = 1
     assert day.counted["facts"] == sum(of_today(f"silver/{fact}") for fact in FACTS) + over_midnight > 1000
-    poison = sum(of_today(f"quarantine/{fact}") for fact in FACTS) + of_today(STRAYS)
+    poison = sum(of_today(f"quarantine/{fact}") for fact in FACTS) + of_today(DEAD_LETTERS)
     assert day.counted["poison"] == poison == day.told.poison > 0
 
 

@@ -10,19 +10,20 @@ from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
 
-from features.build import build
 from features.catalogue import groups_of
+from features.compute.build import build
 from features.store.publish import publish
-from infra.clock import DAY
-from infra.embedded import embedded_server
-from infra.feast_form import feature_field
-from infra.online import OnlineStore, by_url
+from infra.redis.embedded import embedded_server
+from infra.redis.online_store import online_store_at
 from infra.settings import ROOT
 from infra.workspace import Workspace
+from rapport_feast.address import OnlineStore
+from rapport_feast.row.keys import feature_field
+from rapport_feast.times import DAY
 from tests.door import NIGHT, deliver, source, workspace
 from tests.nights import run
-from validation.gate import gate
-from validation.ingest import ingest
+from validation.bronze.ingest import ingest
+from validation.gate.run import gate
 
 CUSTOMERS = 12
 NEXT = NIGHT + DAY
@@ -77,7 +78,7 @@ class Lane:
         # The fact whose groups are the quickest to build.
         columns = list(consent(NIGHT, 0))
         self.ws = workspace(home, source("consents", columns), redis_url=url, threads=1)
-        self.store: OnlineStore = by_url(url, self.ws.company.name)
+        self.store: OnlineStore = online_store_at(url, self.ws.company.name)
         for night in (NIGHT, NEXT):
             rows = [consent(night, i) for i in range(CUSTOMERS)]
             deliver(home, f"consents-{night}.csv", rows, columns)

@@ -8,10 +8,14 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from features.spec import CUSTOMER, Group, Measure, col
+from features.declare.entity import CUSTOMER
+from features.declare.group import Group
+from features.declare.measure import Measure
+from features.declare.terms import col
 from infra.clock import FixedClock, Nights
-from infra.company import Company, Source
-from infra.lake import Commit
+from infra.company.company import Company
+from infra.company.source import Source
+from infra.lake.commit import Commit
 from infra.settings import Settings
 from infra.workspace import Workspace
 

@@ -27,13 +27,13 @@ import pandas as pd
 import redis
 
 from infra.clock import cutoff
-from infra.company import Company
-from infra.embedded import server_binary
-from infra.feast_form import entity_key
-from infra.packed import FOREVER_US, Packing, row_field
+from infra.company.company import Company
+from infra.redis.embedded import server_binary
 from infra.settings import ROOT, Settings
 from infra.workspace import Workspace
-from serving.app import serve
+from rapport_feast.row.keys import entity_key, row_field
+from rapport_feast.row.layout import FOREVER_US, Packing
+from serving.http.server import serve
 from tests.load.bench import Entry
 
 FEATURES, CUSTOMERS, MANY = 50, 2_000, 100

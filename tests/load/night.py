@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from features import compile as compiler
-from features import live
-from features.build import compute, dated, tiles_table
-from features.reading import Reader
+from features.compute import historical, nightly
+from features.compute.build import compute, dated
+from features.compute.night_reader import NightReader
+from features.compute.tables import tiles_table
 from infra.clock import Nights
-from infra.engine import open_engine
-from infra.lake import Commit
+from infra.engine.open import open_engine
+from infra.lake.commit import Commit
 from infra.workspace import Workspace
 from tests.load import events as made
 from tests.load.bench import Entry, timed
@@ -45,13 +45,13 @@ def run(folder: Path) -> list[Entry]:
         }
     )
     names = [feature.name for feature in made.GROUP.outputs]
-    if not built.select(names).equals(live.historical(ws, AT_CUTOFF, spine).select(names)):
+    if not built.select(names).equals(historical.historical(ws, AT_CUTOFF, spine).select(names)):
         raise SystemExit("night: both ways differ, so their times say nothing")
     return [
         timed(
             "night: 100,000 new events beside the full build",
             lambda: incremental(ws, tonight),
-            lambda: live.historical(ws, AT_CUTOFF, spine),
+            lambda: historical.historical(ws, AT_CUTOFF, spine),
             bar=0.5,
             pairs=2,
         )
@@ -71,7 +71,7 @@ def write_tiles(ws: Workspace, nights: Nights) -> None:
         some = Nights(first, min(first + CHUNK - timedelta(days=1), nights.last))
         print(f"tiles of {some}", file=sys.stderr)
         with open_engine(ws) as engine:
-            rows = Reader(ws, engine, made.GROUP, some).rows(whole=first == nights.first)
-            tiles = engine.to_arrow(compiler.tiles(made.GROUP, rows, some))
+            rows = NightReader(ws, engine, made.GROUP, some).rows(whole=first == nights.first)
+            tiles = engine.to_arrow(nightly.tiles(made.GROUP, rows, some))
         ws.lake.replace(tiles_table(made.GROUP), dated(tiles, tiles.schema.names), Commit(some))
         first = some.last + timedelta(days=1)

@@ -24,7 +24,7 @@ from feast.types import Float64, String
 from tests.load.bench import Entry, peak, peak_memory, seconds, timed
 
 LABELS, ROWS, FEATURES, CUSTOMERS = 100_000, 1_000_000, 20, 10_000
-STORES = {"ours": "features.store.offline.RapportOfflineStore", "feast": "duckdb"}
+STORES = {"ours": "rapport_feast.offline.RapportOfflineStore", "feast": "duckdb"}
 NAMES = [f"f{number}" for number in range(FEATURES)]
 START = np.datetime64("2026-01-01", "us").astype(np.int64)
 DAY = 86_400_000_000

@@ -22,9 +22,10 @@ import pyarrow.parquet as pq
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.types import Float64, Int64, String
 
-from infra.embedded import embedded_server
-from infra.online import OnlineStore, by_url
-from infra.online_rows import RowWriter
+from infra.redis.embedded import embedded_server
+from infra.redis.online_store import online_store_at
+from rapport_feast.address import OnlineStore
+from rapport_feast.row.writer import RowWriter
 from tests.load.bench import Entry, peak, peak_memory, seconds, timed
 
 PROJECT, FEATURES = "bench", 50
@@ -87,9 +88,9 @@ def publisher(home: Path, kind: str, online: OnlineStore, rows: Path) -> Callabl
     }
     if kind == "ours":
         plug_ins = {
-            "offline_store": {"type": "features.store.offline.RapportOfflineStore", "memory": "256MB", "threads": 2},
-            "online_store": {"type": "features.store.online.RapportOnlineStore", **address},
-            "batch_engine": {"type": "features.store.engine.RapportEngine", "folder": str(home / "unfinished")},
+            "offline_store": {"type": "rapport_feast.offline.RapportOfflineStore", "memory": "256MB", "threads": 2},
+            "online_store": {"type": "rapport_feast.online.RapportOnlineStore", **address},
+            "batch_engine": {"type": "rapport_feast.engine.RapportEngine", "folder": str(home / "unfinished")},
         }
     config = RepoConfig(
         project=PROJECT,
@@ -172,7 +173,7 @@ def server(folder: Path) -> Iterator[OnlineStore]:
     """Start a server of this bench's own."""
     folder.mkdir()
     with embedded_server(folder) as address:
-        yield by_url(f"redis://:{address.password}@127.0.0.1:{address.port}/0", PROJECT)
+        yield online_store_at(f"redis://:{address.password}@127.0.0.1:{address.port}/0", PROJECT)
 
 
 def main(rows: int) -> None:

@@ -22,21 +22,23 @@ from pathlib import Path
 
 import psutil
 
-from features.build import build
+from features.compute.build import build
 from features.store.publish import publish
-from features.stream import Runner
+from features.stream.runner import Runner
 from infra.clock import cutoff
-from infra.event_log import EventLog, event_log
-from infra.online import OnlineStore, online_store
-from infra.packed import stream_key
+from infra.log.event_log import EventLog
+from infra.log.open import event_log
+from infra.redis.online_store import online_store
 from infra.settings import ROOT, Settings
 from infra.workspace import Workspace, open_workspace
 from rapport.world import ensure
+from rapport_feast.address import OnlineStore
+from rapport_feast.row.keys import stream_key
 from tests.conftest import small_workspace
 from tests.load.bench import Entry
-from validation.arrivals import last_night
-from validation.gate import gate
-from validation.ingest import ingest
+from validation.bronze.ingest import ingest
+from validation.gate.run import gate
+from validation.sources.coverage import last_night
 
 CUSTOMERS, DAYS = 2000, 40
 RATE, SECONDS, BACKLOG = 500, 300, 100_000

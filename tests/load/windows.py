@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from features import live
-from features.algebra import hops, micros_of, windows
+from features.compute import historical
+from features.compute.windowing import hops, micros_of, windows
 from infra.clock import Nights
 from infra.workspace import Workspace
 from tests.load import events as made
@@ -65,7 +65,7 @@ def home(folder: Path, events: made.Events) -> Path:
 
 def asked(ws: Workspace, spine: pa.Table) -> Callable[[], pa.Table]:
     """Return a call that asks the live compiler."""
-    return lambda: live.historical(ws, made.GROUP, spine)
+    return lambda: historical.historical(ws, made.GROUP, spine)
 
 
 def equal(ours: pa.Table, theirs: pa.Table) -> bool:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from features.spec import DType
+from features.declare.expression_types import DType
 
 TYPES: dict[str, DType] = {
     "customer_orders_1a2b3c4d:customer__orders__30d": "int64",

@@ -8,17 +8,26 @@ import pandas as pd
 import pytest
 
 from features.catalogue import CATALOGUE
-from features.spec import TICKET, Group, Measure, col
-from infra.errors import Rejected
-from infra.registry import Feature, digest_of
+from features.declare.entity import TICKET
+from features.declare.group import Group
+from features.declare.measure import Measure
+from features.declare.terms import col
+from infra.models.arrays import Floats
+from infra.models.encoding import encode
+from infra.models.manifest import Feature
+from infra.state_files import digest_of
+from rapport_feast.errors import Rejected
 from tests.models.data import TYPES, made_up, made_up_log
-from training.dataset import Split, encode, learn_features, time_split, to_slice
-from training.evaluate import best_action, evaluate_policy, evaluate_scores, simple_rule
+from training.data.dataset import learn_features, to_slice
+from training.data.hindsight import refuse_leakage
+from training.data.labels import LABELS, NO_ORDER
+from training.data.split import Split, time_split
+from training.evaluation.baselines import best_action, logistic_baseline
+from training.evaluation.evaluate import evaluate_policy, evaluate_scores
 from training.experiment import choices
-from training.gates import Decision, judge
-from training.intervals import Floats
-from training.labels import LABELS, NO_ORDER, refuse_label_inputs
-from training.model import RECIPES, Model, Slice, recipe
+from training.gate import Decision, judge
+from training.recipes.catalogue import RECIPES, recipe
+from training.recipes.learner import Model, Slice
 
 SEEDS = range(5)
 
@@ -46,7 +55,7 @@ def judged(model: Model, train: Slice, test: Slice, incumbent: Floats | None = N
     said = model.predict(test.x)
     if model.actions:
         return judge(evaluate_policy(test, choices(model, said), best_action(train)))
-    baselines = {"majority": np.full(len(test), train.y.mean()), "logistic": simple_rule(train, test)}
+    baselines = {"majority": np.full(len(test), train.y.mean()), "logistic": logistic_baseline(train, test)}
     return judge(evaluate_scores(test, said, baselines, incumbent))
 
 
@@ -156,17 +165,17 @@ def test_a_column_of_hindsight_is_refused_as_input(column: str) -> None:
         )  # fmt: skip
     for label in LABELS.values():
         with pytest.raises(Rejected, match=column):
-            refuse_label_inputs(label, [f"unknown_view:ticket__{column}__7d"], ())
+            refuse_leakage(label, [f"unknown_view:ticket__{column}__7d"], ())
 
 
 def test_a_label_is_no_input_of_itself() -> None:
     with pytest.raises(Rejected, match="no_order"):
-        refuse_label_inputs(NO_ORDER, ["customer_orders_1a2b3c4d:no_order"], CATALOGUE)
+        refuse_leakage(NO_ORDER, ["customer_orders_1a2b3c4d:no_order"], CATALOGUE)
 
 
 def test_the_catalogue_holds_no_hindsight() -> None:
     for label in LABELS.values():
-        refuse_label_inputs(label, [ref for group in CATALOGUE for ref in group.refs()], CATALOGUE)
+        refuse_leakage(label, [ref for group in CATALOGUE for ref in group.refs()], CATALOGUE)
 
 
 def test_a_long_horizon_spaces_its_spine() -> None:

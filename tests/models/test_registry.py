@@ -9,15 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra import registry
-from infra.company import Company, Model
-from infra.errors import Terminal
+from infra import state_files
+from infra.company.company import Company, Model
+from infra.models import bundle, registry
+from infra.models.encoding import encode
 from infra.settings import ROOT, Settings
 from infra.workspace import Workspace
+from rapport_feast.errors import Terminal
 from tests.models.data import TYPES, made_up, made_up_log
-from training.dataset import Dataset, encode, time_split
+from training.data.dataset import Dataset
+from training.data.labels import LABELS
+from training.data.split import time_split
 from training.experiment import load
-from training.labels import LABELS
 from training.run import train_on
 
 NIGHT = date(2026, 9, 30)
@@ -51,7 +54,7 @@ def test_what_is_trained_is_registered_and_published(
 ) -> None:
     model, result = round_trip
     assert result["alias"] == "champion", result["reason"]
-    found = registry.champion(ws, model.name)
+    found = bundle.champion(ws, model.name)
     assert found is not None
     assert (found.version, found.run_id, found.night) == (result["version"], result["run_id"], str(NIGHT))
     api, name = registry.client(ws), registry.registered_name(ws, model.name)
@@ -67,7 +70,7 @@ def test_what_is_trained_is_registered_and_published(
 
 
 def test_the_published_files_say_the_same(ws: Workspace, round_trip: tuple[Model, dict[str, object]]) -> None:
-    found = registry.champion(ws, round_trip[0].name)
+    found = bundle.champion(ws, round_trip[0].name)
     assert found is not None
     rows = made_up(50, seed=9)
     first, second = (load(ws, found).predict(encode(rows, found.features)) for _ in range(2))
@@ -76,7 +79,7 @@ def test_the_published_files_say_the_same(ws: Workspace, round_trip: tuple[Model
 
 
 def test_the_status_is_that_of_the_issue(ws: Workspace, round_trip: tuple[Model, dict[str, object]]) -> None:
-    status = registry.read_json(ws.folder("models") / round_trip[0].name / "status.json")
+    status = state_files.read_json(ws.folder("models") / round_trip[0].name / "status.json")
     assert status is not None
     assert list(status) == ["champion", "challenger", "reason"]
     assert set(status["champion"]) == {"version", "metric", "value", "interval", "baseline", "rows"}
@@ -87,7 +90,7 @@ def test_the_status_is_that_of_the_issue(ws: Workspace, round_trip: tuple[Model,
 def test_shuffled_labels_leave_the_champion_and_a_reason(ws: Workspace) -> None:
     before = trained(ws, MODELS[1])
     result = trained(ws, MODELS[1], shuffled=True)
-    status = registry.read_json(ws.folder("models") / "escalation" / "status.json")
+    status = state_files.read_json(ws.folder("models") / "escalation" / "status.json")
     assert status is not None
     assert result["alias"] == "challenger"
     assert status["champion"]["version"] == before["version"]
@@ -99,27 +102,27 @@ def test_shuffled_labels_leave_the_champion_and_a_reason(ws: Workspace) -> None:
 
 def test_a_changed_file_is_refused(ws: Workspace) -> None:
     result = trained(ws, MODELS[0])
-    folder = registry.version_folder(ws, "churn", str(result["version"]))
+    folder = bundle.version_folder(ws, "churn", str(result["version"]))
     model, manifest = folder / "model.ubj", folder / "manifest.json"
     for path in (model, manifest):
         kept = path.read_bytes()
         path.write_bytes(kept + b" ")
         with pytest.raises(Terminal, match="is not the file that was published"):
-            registry.champion(ws, "churn")
+            bundle.champion(ws, "churn")
         path.write_bytes(kept)
-    found = registry.champion(ws, "churn")
+    found = bundle.champion(ws, "churn")
     assert found is not None
     with pytest.raises(Terminal, match="published already"):
-        registry.publish_version(ws, found, folder)
+        bundle.publish_version(ws, found, folder)
 
 
 def test_manifests_are_what_serving_reads(ws: Workspace, round_trip: tuple[Model, dict[str, object]]) -> None:
-    from serving.models import champion_of, load_model
+    from serving.score.model import champion_of, load_model
 
     name = round_trip[0].name
     folder = ws.folder("models") / name
     chosen = champion_of(folder)
-    found = registry.champion(ws, name)
+    found = bundle.champion(ws, name)
     assert chosen is not None
     assert found is not None
     served = load_model(folder, chosen)
@@ -138,7 +141,7 @@ def test_manifests_are_what_serving_reads(ws: Workspace, round_trip: tuple[Model
 
 def test_reading_a_champion_imports_no_heavy_library(ws: Workspace) -> None:
     heavy = ("mlflow", "xgboost", "pandas", "feast")
-    code = f"import sys, infra.registry; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
+    code = f"import sys, infra.models.bundle; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
     done = subprocess.run(
         [sys.executable, "-c", f"import json; {code}"], cwd=ROOT, capture_output=True, text=True, check=True
     )

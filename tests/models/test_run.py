@@ -8,15 +8,16 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from features.facts import moved
-from infra import registry
+from features.compute.as_known import moved
+from infra import state_files
 from infra.clock import cutoff
-from infra.errors import Rejected, Terminal
+from infra.models import bundle, registry
 from infra.workspace import Workspace
+from rapport_feast.errors import Rejected, Terminal
 from tests.conftest import small_workspace
-from training.labels import label_named
+from training.data.labels import label_named
+from training.data.spine import build_spine
 from training.run import train
-from training.spine import build_spine
 
 OPTIONS: dict[str, Any] = {"horizon_days": 7}
 
@@ -24,11 +25,11 @@ OPTIONS: dict[str, Any] = {"horizon_days": 7}
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, date]:
     """Return a company with enough tickets to learn from, built but not published."""
-    from features.build import build
+    from features.compute.build import build
     from rapport.world import ensure
-    from validation.arrivals import last_night
-    from validation.gate import gate
-    from validation.ingest import ingest
+    from validation.bronze.ingest import ingest
+    from validation.gate.run import gate
+    from validation.sources.coverage import last_night
 
     ws = small_workspace(tmp_path_factory.mktemp("run"), customers=800, days=50)
     ensure(ws)
@@ -49,7 +50,7 @@ def test_a_first_version_is_trained(built: tuple[Workspace, date], first: dict[s
     assert not first["skipped"]
     assert first["version"] == "1"
     assert 0.5 < first["value"] < 0.95
-    found = registry.published(ws, "escalation", "1")
+    found = bundle.published(ws, "escalation", "1")
     assert found.dataset_digest == next(iter(ws.lake.digests("training_sets/escalation").values()))
     assert ws.lake.newest("training_sets/escalation") == night
     tags = registry.client(ws).get_run(first["run_id"]).data.tags
@@ -71,7 +72,7 @@ def test_on_demand_unchanged_inputs_train_nothing_and_forced_ones_the_same(built
     always = replace(ws, settings=ws.settings.model_copy(update={"skip_unchanged": False}))
     again = train(always, "escalation", night, trigger="drift")
     assert again["version"] == "2"
-    one, two = (registry.published(ws, "escalation", version) for version in "12")
+    one, two = (bundle.published(ws, "escalation", version) for version in "12")
     assert one.files == two.files
     assert one.dataset_digest == two.dataset_digest
 
@@ -81,7 +82,7 @@ def test_too_few_rows_are_a_reason(built: tuple[Workspace, date]) -> None:
     found = train(ws, "churn", night)
     assert found["skipped"]
     assert "too few rows" in found["reason"]
-    status = registry.read_json(ws.folder("models") / "churn" / "status.json")
+    status = state_files.read_json(ws.folder("models") / "churn" / "status.json")
     assert status == {"champion": None, "challenger": None, "reason": found["reason"]}
 
 

@@ -7,17 +7,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from features import build as builder
-from features import live
-from features.spec import Group
+from features.compute import build, historical, tables
+from features.declare.group import Group
 from infra.clock import Nights
-from infra.engine import Engine
-from infra.lake import Commit
+from infra.engine.engine import Engine
+from infra.lake.commit import Commit
 from infra.workspace import Workspace
 from tests.property.oracle import Oracle, Values
 from tests.property.specs import COMPANY, STAMP, History
 
-PLANS: tuple[live.Plan, ...] = ("rows", "cells")
+PLANS: tuple[historical.Plan, ...] = ("rows", "cells")
 Digests = tuple[dict[date, str], dict[date, str]]
 
 
@@ -51,7 +50,7 @@ def check_nights(group: Group, told: History, answers: Answers, rows: pa.Table) 
 
 
 def check_live(
-    ws: Workspace, engine: Engine, group: Group, told: History, answers: Answers, plan: live.Plan | None
+    ws: Workspace, engine: Engine, group: Group, told: History, answers: Answers, plan: historical.Plan | None
 ) -> None:
     """Compare the values at every moment of the spine with the oracle, by one of the plans."""
     found = live_rows(ws, engine, group, told, plan).to_pylist()
@@ -60,7 +59,7 @@ def check_live(
         compare(group, told, f"plan {plan}, {key} at {at.isoformat()}", key, row, expected)
 
 
-def live_rows(ws: Workspace, engine: Engine, group: Group, told: History, plan: live.Plan | None) -> pa.Table:
+def live_rows(ws: Workspace, engine: Engine, group: Group, told: History, plan: historical.Plan | None) -> pa.Table:
     """Return the values at every moment of the spine, sorted by position."""
     spine = told.spine
     table = pa.table(
@@ -70,22 +69,22 @@ def live_rows(ws: Workspace, engine: Engine, group: Group, told: History, plan: 
             "position": pa.array(range(len(spine)), pa.int64()),
         }
     )
-    return live.compute(ws, engine, group, table, plan)
+    return historical.compute(ws, engine, group, table, plan)
 
 
-def one_by_one(ws: Workspace, engine: Engine, group: Group, nights: Nights) -> builder.Built:
+def one_by_one(ws: Workspace, engine: Engine, group: Group, nights: Nights) -> build.BuiltTables:
     """Build nights one after another, each on the tiles of those before, and leave the tiles in the lake."""
     built = []
     for night in nights:
         owned = Nights(night, night)
-        built.append(builder.compute(ws, engine, group, owned, whole=False))
-        ws.lake.replace(builder.tiles_table(group), built[-1].tiles, Commit(owned))
-    return builder.Built(
+        built.append(build.compute(ws, engine, group, owned, whole=False))
+        ws.lake.replace(tables.tiles_table(group), built[-1].tiles, Commit(owned))
+    return build.BuiltTables(
         pa.concat_tables([one.tiles for one in built]), pa.concat_tables([one.features for one in built])
     )
 
 
-def digests(ws: Workspace, built: builder.Built, nights: Nights | None = None) -> Digests:
+def digests(ws: Workspace, built: build.BuiltTables, nights: Nights | None = None) -> Digests:
     """Return the digests of both tables, or of some nights of them."""
     tiles, features = (ws.lake.digest_rows(table) for table in (built.tiles, built.features))
     kept = set(nights or tiles.keys() | features.keys())

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 import features
-from features import build as builder
-from infra.engine import open_engine
+from features.compute import build
+from infra.engine.open import open_engine
 from tests.property.agreement import Answers, ask_oracle, check_live, check_nights, digests, one_by_one
 from tests.property.specs import drawn, workspace, write_history
 from tests.property.streaming import check_stream
@@ -28,11 +28,11 @@ def compare(number: int, way: str, folder: Path) -> None:
     with open_engine(ws, "duckdb") as engine:
         match way:
             case "once":
-                check_nights(group, told, answers, builder.compute(ws, engine, group, told.nights).features)
+                check_nights(group, told, answers, build.compute(ws, engine, group, told.nights).features)
             case "daily":
                 daily = one_by_one(ws, engine, group, told.nights)
                 check_nights(group, told, answers, daily.features)
-                assert digests(ws, daily) == digests(ws, builder.compute(ws, engine, group, told.nights))
+                assert digests(ws, daily) == digests(ws, build.compute(ws, engine, group, told.nights))
             case "stream":
                 assert check_stream(ws, engine, group, told)
             case "rows" | "cells":

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from features.spec import Col, Expression, Group, Measure
-from infra.clock import DAY, MICROSECOND, cutoff
-from infra.company import duration
+from features.declare.group import Group
+from features.declare.measure import Measure
+from features.declare.terms import Col, Expression
+from infra.clock import cutoff, parse_duration
+from rapport_feast.times import DAY, MICROSECOND
 
 Row = Mapping[str, Any]
 Values = dict[str, Any]
@@ -32,8 +34,8 @@ class Oracle:
     def __init__(self, group: Group, facts: Sequence[Row], links: Sequence[Row], identity: Mapping[str, str]) -> None:
         self.group = group
         self.facts, self.links, self.identity = facts, links, identity
-        self.hop = duration(group.hop)
-        self.lag = duration(group.live_lag)
+        self.hop = parse_duration(group.hop)
+        self.lag = parse_duration(group.live_lag)
 
     def night(self, night: date) -> dict[str, Values]:
         """Return the rows that a night writes, by entity (rule T7)."""
@@ -93,7 +95,7 @@ class Oracle:
         for measure in self.group.measures:
             counted = [row for row in rows if _holds(measure.where, row)]
             for window in measure.windows:
-                inside = [row for row in counted if self._inside(row, at, duration(window))]
+                inside = [row for row in counted if self._inside(row, at, parse_duration(window))]
                 found[self.group.feature_name(measure, window)] = self._measure(measure, window, inside, at)
         for derived in self.group.ordered:
             value = _evaluate(derived.value, found)
@@ -110,7 +112,7 @@ class Oracle:
                 case "count":
                     return len(rows)
                 case "rate":
-                    return len(rows) / (duration(window) / DAY)
+                    return len(rows) / (parse_duration(window) / DAY)
                 case "since":
                     return (at - max(times)) // SECOND
                 case _:
@@ -156,7 +158,7 @@ class Oracle:
     def _weight(self, measure: Measure, row: Row, at: datetime) -> int:
         """Return what a row counts for in a decayed mean; after some thirty half-lives it is nothing."""
         age = self._tile(at) - self._tile(row["event_time"])
-        return round(2**30 * 2 ** (-age / (duration(measure.half_life) // self.hop)))
+        return round(2**30 * 2 ** (-age / (parse_duration(measure.half_life) // self.hop)))
 
     def _tile(self, at: datetime) -> int:
         """Return the number of the hop that an instant ends or lies in."""

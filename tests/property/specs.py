@@ -14,34 +14,21 @@ import pyarrow as pa
 from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 from hypothesis import strategies as st
 
-from features.spec import (
-    CUSTOMER,
-    NUMBERS,
-    QUEUE,
-    TICKET,
-    Derived,
-    DType,
-    Entity,
-    Expression,
-    ExpressionType,
-    Group,
-    Kind,
-    Measure,
-    Operand,
-    Operator,
-    Term,
-    Value,
-    coalesce,
-    col,
-    column_types,
-    when,
-)
-from infra.clock import DAY, MICROSECOND, FixedClock, Nights, cutoff, start_of
-from infra.company import Company, Source, duration
-from infra.lake import Commit
+from features.declare.entity import CUSTOMER, QUEUE, TICKET, Entity
+from features.declare.expression_types import NUMBERS, DType, ExpressionType, column_types
+from features.declare.feature import Derived
+from features.declare.group import Group
+from features.declare.measure import Kind, Measure
+from features.declare.terms import Expression, Operand, Operator, Term, Value, coalesce, col, when
+from infra.clock import FixedClock, Nights, cutoff, parse_duration, start_of
+from infra.company.company import Company
+from infra.company.source import Source
+from infra.lake.commit import Commit
 from infra.settings import Settings
 from infra.workspace import Workspace
-from validation.contracts import CONTRACTS, LINKS
+from rapport_feast.times import DAY, MICROSECOND
+from validation.contracts.standard import CONTRACTS
+from validation.contracts.words import LINKS
 
 SPECS, CASES = 25, 20
 LINK_FACT = "identity_links"
@@ -492,8 +479,8 @@ class _Maker:
         self.group, self.nights, self.number, self.seed = group, nights, number, seed
         self.random = random.Random(seed)
         self.opening, self.end = start_of(nights.first), cutoff(nights.last) + DAY
-        self.windows = sorted({duration(window) for m in group.measures for window in m.windows})
-        self.hop, self.lag = duration(group.hop), duration(group.live_lag)
+        self.windows = sorted({parse_duration(window) for m in group.measures for window in m.windows})
+        self.hop, self.lag = parse_duration(group.hop), parse_duration(group.live_lag)
         self.moments = [self._any_moment() for _ in range(6)]
         self.borders = [cutoff(night) for night in nights] * 2 + self.moments
         self.happened: list[datetime] = []

@@ -7,22 +7,24 @@ from typing import Any
 
 import pyarrow as pa
 
-from features import build as builder
-from features.expressions import evaluate
-from features.identity import LINKS
-from features.local import Local, Values, elapsed_states
-from features.spec import Col, Expression, Group
-from infra.clock import DAY, MICROSECOND, Nights, cutoff, start_of
-from infra.company import duration
-from infra.engine import Engine
-from infra.lake import Commit
-from infra.packed import FOREVER_US
+from features.compute import build, tables
+from features.compute.evaluate import evaluate
+from features.compute.identity import LINKS
+from features.declare.group import Group
+from features.declare.terms import Col, Expression
+from features.stream.live_values import elapsed_states
+from features.stream.local_store import LocalStore, Values
+from infra.clock import Nights, cutoff, parse_duration, start_of
+from infra.engine.engine import Engine
+from infra.lake.commit import Commit
 from infra.workspace import Workspace
+from rapport_feast.row.layout import FOREVER_US
+from rapport_feast.times import DAY, MICROSECOND
 from tests.property.agreement import compare
 from tests.property.oracle import CAST, Oracle
 from tests.property.oracle import Values as Told
 from tests.property.specs import ARROW, COMMON, COMPANY, History, write_silver
-from validation.contracts import CONTRACTS
+from validation.contracts.standard import CONTRACTS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LOOKS = 8
@@ -41,10 +43,10 @@ def check_stream(ws: Workspace, engine: Engine, group: Group, told: History) -> 
         write_silver(ws, LINKS, [row for _, links in gated for row in links])
     night = [*told.nights][len(told.nights) // 2]
     nights = Nights(told.nights.first, night)
-    ws.lake.replace(builder.tiles_table(group), builder.compute(ws, engine, group, nights).tiles, Commit(nights))
+    ws.lake.replace(tables.tiles_table(group), build.compute(ws, engine, group, nights).tiles, Commit(nights))
     oracles = [Oracle(group, facts, links, COMPANY.identity) for facts, links in gated]
     keys = sorted({(case, key) for case, key, _ in told.spine})
-    local = Local(ws, [group], night)
+    local = LocalStore(ws, [group], night)
     online: dict[str, Row] = {}
     try:
         _publish(group, local.everybody(), online, _us(cutoff(night)))
@@ -112,7 +114,7 @@ def _moments(told: History, night: date, group: Group) -> list[datetime]:
     """Return moments of log time: arrivals, departures and borders of hops, to the microsecond, and others."""
     chance = random.Random(told.seeds[0])
     rows = [row for case in told.cases for row in case.facts]
-    windows = [duration(window) for measure in group.measures for window in measure.windows]
+    windows = [parse_duration(window) for measure in group.measures for window in measure.windows]
     found: set[datetime] = set()
     while len(found) < LOOKS:
         row = chance.choice(rows)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from features import build as builder
 from features.catalogue import group_named
-from features.spec import Group
-from infra.engine import open_engine
+from features.compute import build
+from features.declare.group import Group
+from infra.engine.open import open_engine
 from tests.property import specs
 from tests.property.agreement import ask_oracle, check_live, check_nights
 from tests.property.specs import ERAS, history, workspace, write_history
@@ -53,7 +53,7 @@ def test_a_group_of_the_catalogue_equals_the_oracle(
     ws = workspace(tmp_path)
     write_history(ws, group, told)
     with open_engine(ws, "duckdb") as engine:
-        check_nights(group, told, answers, builder.compute(ws, engine, group, told.nights).features)
+        check_nights(group, told, answers, build.compute(ws, engine, group, told.nights).features)
         check_live(ws, engine, group, told, answers, None)
     rows = [*answers.live, *(row for night in answers.nights.values() for row in night.values())]
     said = {feature.name: {repr(row[feature.name]) for row in rows} for feature in group.outputs}

@@ -11,16 +11,19 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from infra.event_log import Entry, event_log, micros
+from infra.log.event_log import Entry
+from infra.log.open import event_log
 from infra.workspace import Workspace
+from rapport_feast.times import micros
 from tests.streamed import EVENT, HandClock, at, company, event, streamed
-from validation.contracts import CONTRACTS, Column
-from validation.door import Door
-from validation.event_schema import event_schema
-from validation.gate import gate
-from validation.ingest import ingest
-from validation.logged import STRAYS
-from validation.revisions import columns
+from validation.bronze.dead_letters import DEAD_LETTERS
+from validation.bronze.ingest import ingest
+from validation.contracts.event_schema import event_schema
+from validation.contracts.language import Column
+from validation.contracts.silver import silver_columns
+from validation.contracts.standard import CONTRACTS
+from validation.door.door import Door
+from validation.gate.run import gate
 
 FACTS = tuple(CONTRACTS)
 START = datetime(2026, 5, 25, 23, 50, tzinfo=UTC)
@@ -114,7 +117,7 @@ def test_the_door_and_the_gate_agree(found: list[tuple[str, bytes]]) -> None:
         }
         for fact in FACTS:
             rows = {row["position"]: row for row in admitted.rows[fact].to_pylist()} if fact in admitted.rows else {}
-            silver = ws.lake.read(f"silver/{fact}").select(list(columns(CONTRACTS[fact]))).to_pylist()
+            silver = ws.lake.read(f"silver/{fact}").select(list(silver_columns(CONTRACTS[fact]))).to_pylist()
             repeats = set(ws.lake.read(f"duplicates/{fact}")["position"].to_pylist())
             for row in silver:
                 assert {name: rows[row["position"]][name] for name in row} == row
@@ -123,7 +126,7 @@ def test_the_door_and_the_gate_agree(found: list[tuple[str, bytes]]) -> None:
 
 def reasons(ws: Workspace) -> dict[int, str]:
     """Return position and reason of what the nights put into quarantine, each once."""
-    tables = [ws.lake.read(table) for table in (*(f"quarantine/{fact}" for fact in FACTS), STRAYS)]
+    tables = [ws.lake.read(table) for table in (*(f"quarantine/{fact}" for fact in FACTS), DEAD_LETTERS)]
     rows = [(row["position"], row["reason"]) for table in tables for row in table.to_pylist()]
     assert len(dict(rows)) == len(rows)
     return dict(rows)

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.clock import Nights
-from infra.errors import Rejected
+from rapport_feast.errors import Rejected
+from training.drift_windows import Windows, floors_of
 from training.retrain import windows_of
-from training.windows import Windows, floors_of
-from validation.drift import FLOOR, Kind, compare, ks_distance, whole_weeks
+from validation.watch.comparison import FLOOR, Kind, ks_distance
+from validation.watch.drift import compare
+from validation.watch.windows import whole_weeks
 
 NUMBERS = [f"x{i}" for i in range(6)]
 KINDS: dict[str, Kind] = {**dict.fromkeys(NUMBERS, "feature"), "plan": "feature", "score": "score", "label": "label"}

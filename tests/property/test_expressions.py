@@ -11,12 +11,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from features import words
-from features.algebra import operand
 from features.catalogue import CATALOGUE, REQUESTS
-from features.expressions import LOWERED, evaluate, lowered
-from features.spec import Expression, ExpressionType, Operator, Term, coalesce, col, column_types, type_of, when
-from validation.parse import mask, masked
+from features.compute.evaluate import LOWER_CASE, evaluate, lowered
+from features.compute.expressions import operand
+from features.declare import word_lists
+from features.declare.expression_types import ExpressionType, column_types, type_of
+from features.declare.terms import Expression, Operator, Term, coalesce, col, when
+from validation.contracts.masks import mask, masked_sql
+
+WORD_LISTS = (word_lists.NEGATIVE, word_lists.POSITIVE, word_lists.INSISTENT, word_lists.LEAVING, "[?]", "^t", "i")
 
 COLUMNS: Mapping[str, tuple[ExpressionType, pa.DataType]] = {
     **dict.fromkeys(("t", "u"), ("text", pa.string())),
@@ -55,8 +58,8 @@ EACH: tuple[Term, ...] = (
     when(p, i, j), when(i < j, t, "none"), when(t == u, x, 1.5), when(p, 1, 0),
     coalesce(i, j, 0), coalesce(t, u), coalesce(x, y),
     t.length(), t.words(), m.hour(), m.weekday(),
-    *(t.matches(one) for one in (words.NEGATIVE, words.POSITIVE, words.INSISTENT, words.LEAVING, "[?]", "^t", "i")),
-    words.frustration(t), when(t.words() > 2, t.length() / t.words(), -1.0),
+    *(t.matches(one) for one in WORD_LISTS),
+    word_lists.frustration(t), when(t.words() > 2, t.length() / t.words(), -1.0),
 )  # fmt: skip
 
 
@@ -92,7 +95,7 @@ def test_plain_python_says_what_the_compiler_says(drawn: list[dict[str, Any]]) -
 @example(["a@b.c_d@e.f", "a@b.co@d.ef", "@@x.y a@b a@.c -@-.-", "0\u0660 123 4567", "+49 30 1234567 4111111111111111"])
 def test_masks_are_the_same_at_the_door_and_online(drawn: list[str]) -> None:
     with duckdb.connect() as connection:
-        found = connection.from_arrow(pa.table({"text": drawn})).project(masked("text")).fetchall()
+        found = connection.from_arrow(pa.table({"text": drawn})).project(masked_sql("text")).fetchall()
     assert [text for (text,) in found] == [mask(text) for text in drawn]
 
 
@@ -101,7 +104,7 @@ def test_every_letter_is_lowered_as_the_engine_does() -> None:
     with duckdb.connect() as connection:
         found = connection.from_arrow(pa.table({"letter": letters})).project("lower(letter)").fetchall()
     assert [lower for (lower,) in found] == [lowered(letter) for letter in letters]
-    assert set(LOWERED) == {0x130, 0x3A3}
+    assert set(LOWER_CASE) == {0x130, 0x3A3}
 
 
 def test_no_pattern_of_the_catalogue_reads_differently_elsewhere() -> None:
@@ -114,6 +117,6 @@ def test_no_pattern_of_the_catalogue_reads_differently_elsewhere() -> None:
     parts = [part for group in CATALOGUE for one in group.measures for part in (group.where, one.of, one.where)]
     parts += [one.value for request in REQUESTS for one in request.derived]
     found = set().union(*map(patterns, parts))
-    assert words.NEGATIVE in found
+    assert word_lists.NEGATIVE in found
     assert [one for one in found if set(one) & set("\\$") or not one.isascii() or one != one.lower()] == []
     assert all(column_types(group.fact) for group in CATALOGUE)

@@ -11,11 +11,13 @@ from typing import get_args
 
 import pytest
 
-from features import build as builder
-from features.spec import Expression, Group, Operator
+from features.compute import build, tables
+from features.declare.group import Group
+from features.declare.terms import Expression, Operator
 from infra.clock import Nights
-from infra.engine import Engine, open_engine
-from infra.lake import Commit
+from infra.engine.engine import Engine
+from infra.engine.open import open_engine
+from infra.lake.commit import Commit
 from tests.property.agreement import PLANS, ask_oracle, check_live, check_nights, digests, live_rows, one_by_one
 from tests.property.killing import DIFFERENT
 from tests.property.mutants import MUTANTS, compared, copy_of
@@ -38,16 +40,16 @@ def test_every_value_is_what_the_oracle_says(number: int, tmp_path: Path) -> Non
     ws = workspace(tmp_path)
     write_history(ws, group, told)
     with open_engine(ws, "duckdb") as engine:
-        once = builder.compute(ws, engine, group, told.nights)
+        once = build.compute(ws, engine, group, told.nights)
         check_nights(group, told, answers, once.features)
         if number % 3 == 0:
             assert digests(ws, one_by_one(ws, engine, group, told.nights)) == digests(ws, once)
         else:
             # An older night again, or the newest, on the tiles that the history left.
-            ws.lake.replace(builder.tiles_table(group), once.tiles, Commit(told.nights))
+            ws.lake.replace(tables.tiles_table(group), once.tiles, Commit(told.nights))
             night = [*told.nights][number % 3]
             again = Nights(night, night)
-            assert digests(ws, builder.compute(ws, engine, group, again, whole=False)) == digests(ws, once, again)
+            assert digests(ws, build.compute(ws, engine, group, again, whole=False)) == digests(ws, once, again)
         for plan in PLANS:
             check_live(ws, engine, group, told, answers, plan)
 
@@ -77,9 +79,9 @@ def test_spark_says_what_duckdb_says(number: int, spark: Engine, tmp_path: Path)
     write_history(ws, group, told)
     plan = PLANS[number % len(PLANS)]
     with open_engine(ws, "duckdb") as engine:
-        built = builder.compute(ws, engine, group, told.nights)
+        built = build.compute(ws, engine, group, told.nights)
         values = live_rows(ws, engine, group, told, plan)
-    assert digests(ws, builder.compute(ws, spark, group, told.nights)) == digests(ws, built)
+    assert digests(ws, build.compute(ws, spark, group, told.nights)) == digests(ws, built)
     assert live_rows(ws, spark, group, told, plan).equals(values)
 
 

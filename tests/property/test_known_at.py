@@ -7,10 +7,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from features import live
-from features.spec import Group
-from infra.clock import MICROSECOND
-from infra.engine import open_engine
+from features.compute import historical
+from features.compute.bands import POSITION
+from features.declare.group import Group
+from infra.engine.open import open_engine
+from rapport_feast.times import MICROSECOND
 from tests.property.agreement import PLANS
 from tests.property.oracle import Oracle
 from tests.property.specs import COMPANY, STAMP, History, drawn, workspace, write_history
@@ -31,7 +32,7 @@ def test_values_as_known_at_any_moment_are_what_the_oracle_says(number: int, tmp
     write_history(ws, group, told)
     with open_engine(ws, "duckdb") as engine:
         for plan in PLANS:
-            found = live.compute(ws, engine, group, _spine(group, asked), plan).drop("position").to_pylist()
+            found = historical.compute(ws, engine, group, _spine(group, asked), plan).drop("position").to_pylist()
             for row, truth, question in zip(found, expected, asked, strict=True):
                 assert row == truth, (plan, question)
 
@@ -58,8 +59,8 @@ def _spine(group: Group, asked: list[Asked]) -> pa.Table:
     return pa.table(
         {
             group.entity.key: pa.array([key for _, key, _, _ in asked], pa.string()),
-            live.TIME: pa.array([at for _, _, at, _ in asked], STAMP),
-            live.KNOWN: pa.array([known for *_, known in asked], STAMP),
-            live.POSITION: pa.array(range(len(asked)), pa.int64()),
+            historical.TIME: pa.array([at for _, _, at, _ in asked], STAMP),
+            historical.KNOWN: pa.array([known for *_, known in asked], STAMP),
+            POSITION: pa.array(range(len(asked)), pa.int64()),
         }
     )

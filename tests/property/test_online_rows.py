@@ -11,12 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra.embedded import embedded_server
-from infra.errors import Terminal, Transient
-from infra.feast_form import Kind, encode_time, encode_value, entity_key
-from infra.online import OnlineStore, by_url
-from infra.online_rows import ARROW, RowWriter, ViewForm, encode, entity_keys, stamps
-from infra.packed import Packing, published_key, row_field, stream_key
+from infra.redis.embedded import embedded_server
+from infra.redis.online_store import online_store_at
+from rapport_feast.address import OnlineStore
+from rapport_feast.errors import Terminal, Transient
+from rapport_feast.row.binary_columns import ARROW, entity_keys, stamps
+from rapport_feast.row.encoding import ViewForm, encode
+from rapport_feast.row.keys import entity_key, published_key, row_field, stream_key
+from rapport_feast.row.layout import Packing
+from rapport_feast.row.writer import RowWriter
+from rapport_feast.value_form import Kind, encode_time, encode_value
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 VALUES = {
@@ -80,7 +84,7 @@ def test_keys_of_two_parts_are_feasts(pairs):
 @pytest.fixture(scope="module")
 def online(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnlineStore]:
     with embedded_server(tmp_path_factory.mktemp("valkey")) as server:
-        yield by_url(f"redis://:{server.password}@127.0.0.1:{server.port}/0", "small")
+        yield online_store_at(f"redis://:{server.password}@127.0.0.1:{server.port}/0", "small")
 
 
 FORM = ViewForm("small", "customer_id", "view", Packing({"n": "int64"}, "00000000"))
@@ -170,7 +174,7 @@ def test_flushed_scripts_are_loaded_again_and_another_type_is_terminal(online):
 
 def test_a_full_server_is_a_fault_that_passes(tmp_path: Path):
     with embedded_server(tmp_path) as server:
-        online = by_url(f"redis://:{server.password}@127.0.0.1:{server.port}/0", "small")
+        online = online_store_at(f"redis://:{server.password}@127.0.0.1:{server.port}/0", "small")
         with RowWriter(online) as writer, online.client() as client:
             client.config_set("maxmemory", "1")
             with pytest.raises(Transient, match="OOM"):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from infra.workspace import Workspace
 from tests.door import NIGHT, ORDER, deliver, digests, orders
-from validation.accounts import counts
-from validation.gate import gate
-from validation.ingest import ingest
+from validation.bronze.ingest import ingest
+from validation.gate.accounts import counts
+from validation.gate.run import gate
 
 NIGHTS = [NIGHT + timedelta(days=i) for i in range(3)]
 ROOMS = ("bronze", "silver", "quarantine", "duplicates")

@@ -9,12 +9,16 @@ import pytest
 
 from features import catalogue
 from features.catalogue import CATALOGUE, DECLARED, REQUESTS, group_named, groups_of, request_named
-from features.docs import page
-from features.spec import CUSTOMER, Group, Kind, Measure, refuse_clashes
-from infra.company import Company, Source
-from infra.errors import Rejected
+from features.declare.clashes import refuse_clashes
+from features.declare.entity import CUSTOMER
+from features.declare.group import Group
+from features.declare.measure import Kind, Measure
+from features.inspect.docs import page
+from infra.company.company import Company
+from infra.company.source import Source
 from infra.settings import ROOT
-from validation.contracts import PURPOSES
+from rapport_feast.errors import Rejected
+from validation.contracts.words import PURPOSES
 
 MODULES = sorted(path for path in Path(catalogue.__file__).parent.glob("*.py") if path.stem != "__init__")
 SCREENFUL = 66
@@ -75,8 +79,8 @@ def test_a_group_is_a_screenful_of_data(module: Path) -> None:
     assert text.count("\n") <= SCREENFUL
     assert [node for node in ast.walk(tree) if isinstance(node, code)] == []
     assert {node.module for node in tree.body if isinstance(node, ast.ImportFrom)} <= {
-        "features.spec",
-        "features.words",
+        "features.declare",
+        "features.declare.word_lists",
     }
     assert [node for node in tree.body if isinstance(node, ast.Import)] == []
 

@@ -8,11 +8,10 @@ import time
 import pytest
 
 from infra import workspace as workspaces
-from infra.errors import Rejected, Terminal, Transient
-from rapport import cli
-from rapport.cli import main
-from rapport.rows import write_rows
-from rapport.status import glance
+from rapport.cli import commands, main
+from rapport.cli.rows import write_rows
+from rapport.cli.status import ring_status
+from rapport_feast.errors import Rejected, Terminal, Transient
 
 KEYS = ["company", "night", "facts", "features", "online", "models", "drift", "runs"]
 
@@ -31,7 +30,8 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_help_answers_within_a_second_without_heavy_imports():
-    code = "import sys; from rapport.cli import app; print(*sorted({'duckdb', 'pandas', 'pyarrow'} & set(sys.modules)))"
+    heavy = "{'duckdb', 'pandas', 'pyarrow'}"
+    code = f"import sys; from rapport.cli.commands import app; print(*sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
     taken = []
@@ -58,14 +58,14 @@ def test_help_answers_within_a_second_without_heavy_imports():
 )
 def test_bad_input_is_one_sentence(arguments, words, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("RAPPORT_HOME", str(tmp_path))
-    assert run(*arguments) == cli.REJECTED
+    assert run(*arguments) == commands.REJECTED
     assert words in sentence(capsys)
 
 
 @pytest.mark.parametrize(("name", "value"), [("RAPPORT_THREADS", "many"), ("RAPPORT_ENGINE", "abacus")])
 def test_a_wrong_setting_is_named(name, value, capsys, monkeypatch):
     monkeypatch.setenv(name, value)
-    assert run("status") == cli.REJECTED
+    assert run("status") == commands.REJECTED
     printed = sentence(capsys)
     assert name in printed
     assert value in printed
@@ -89,7 +89,7 @@ def test_a_wrong_option_is_the_command_lines_own_fault(capsys):
 
 
 def test_status_before_anything_ran(workspace):
-    state = glance(workspace())
+    state = ring_status(workspace())
     assert list(state) == KEYS
     assert state["night"] is None
     assert state["online"] == {"keys": 0}
@@ -115,7 +115,7 @@ def test_status_json_and_for_a_reader_agree(workspace, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_status_of_a_ring_that_ran(small_ring):
-    state = glance(small_ring)
+    state = ring_status(small_ring)
     assert state["night"] == "2026-07-03"
     for counts in state["facts"].values():
         assert counts["read"] == counts["silver"] + counts["quarantined"] + counts["duplicates"] > 0

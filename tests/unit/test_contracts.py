@@ -7,9 +7,10 @@ import pytest
 
 from infra.settings import ROOT
 from tests.door import NIGHT, deliver, source, workspace
-from validation.contracts import CONTRACTS, PURPOSES
-from validation.gate import gate
-from validation.ingest import ingest
+from validation.bronze.ingest import ingest
+from validation.contracts.standard import CONTRACTS
+from validation.contracts.words import PURPOSES
+from validation.gate.run import gate
 
 ANSWER = {
     "event_id": "1", "source_id": "", "event_time": "2026-05-25T10:00:00Z", "survey": "nps", "score": "7",
@@ -24,7 +25,7 @@ LINK = {
 def test_contracts_import_nothing_but_the_standard_library() -> None:
     """The feature language reads them, and whoever imports that must not wait for more."""
     code = (
-        "import sys, validation.contracts; "
+        "import sys, validation.contracts.standard; "
         "print(*{m.partition('.')[0] for m in sys.modules} - {*sys.stdlib_module_names, '__main__', 'validation'})"
     )
     command = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"]

@@ -14,15 +14,16 @@ import pytest
 from ibis import _
 from ibis.expr.types import Table
 
-from infra import engine as engines
-from infra import java
 from infra.clock import Nights
-from infra.company import Company
-from infra.engine import Engine, java_home, open_engine
-from infra.errors import Rejected
-from infra.lake import Commit
-from infra.settings import EngineName, Settings
+from infra.company.company import Company
+from infra.engine import java
+from infra.engine.engine import Engine
+from infra.engine.java import java_home
+from infra.engine.open import open_engine
+from infra.lake.commit import Commit
+from infra.settings import ROOT, EngineName, Settings
 from infra.workspace import Workspace
+from rapport_feast.errors import Rejected
 
 TINY = Company(name="tiny", title="Tiny", sources=())
 
@@ -255,8 +256,8 @@ def test_without_any_java_spark_says_what_is_missing(ws: Workspace, monkeypatch:
 
 
 def test_spark_is_not_imported_for_duckdb(ws: Workspace) -> None:
-    script = "import sys, infra.engine; sys.exit('pyspark' in sys.modules)"
-    root = Path(engines.__file__).parent.parent
+    script = "import sys, infra.engine.open; sys.exit('pyspark' in sys.modules)"
+    root = ROOT
     assert subprocess.run([sys.executable, "-c", script], cwd=root, check=False).returncode == 0
 
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
-from training.evaluate import METRICS, Evaluation
-from training.gates import judge
-from training.intervals import Draws, bootstrap
-from training.model import Calibration
+from infra.models.calibration import Calibration
+from training.evaluation.evaluate import Evaluation
+from training.evaluation.intervals import Draws, bootstrap
+from training.evaluation.metrics import METRICS
+from training.gate import judge
 
 RNG = np.random.default_rng(3)
 P = np.round(RNG.random(400), 2)

@@ -8,18 +8,24 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from features.build import build, features_table
 from features.catalogue import group_named
-from features.compile import schema_of
-from features.expected import FILLED, KEYS, ROWS, declared, judge, rules_of
-from features.spec import CUSTOMER, Expect, Group, Measure, col, ratio
+from features.compute.build import build
+from features.compute.outputs import schema_of
+from features.compute.suite import FILLED, KEYS, ROWS, declared, judge, rules_of
+from features.compute.tables import features_table
+from features.declare.entity import CUSTOMER
+from features.declare.feature import ratio
+from features.declare.group import Group
+from features.declare.measure import Expect, Measure
+from features.declare.terms import col
 from infra.clock import FixedClock, Nights, cutoff
-from infra.company import Company, Source
-from infra.errors import Rejected
-from infra.lake import Commit
+from infra.company.company import Company
+from infra.company.source import Source
+from infra.lake.commit import Commit
 from infra.settings import Settings
 from infra.workspace import Workspace
-from validation.tables import Between, Same
+from rapport_feast.errors import Rejected
+from validation.gate.table_rules import Between, Equal
 
 NIGHT, NEXT = date(2026, 5, 25), date(2026, 5, 26)
 Row = dict[str, Any]
@@ -64,9 +70,9 @@ def table(rows: list[Row]) -> pa.Table:
 
 def test_the_rules_are_what_is_declared() -> None:
     assert rules_of(group()) == (
-        Same(KEYS, ROWS),
-        Same("event_time", "cutoff of the night"),
-        Same("known_at", "cutoff of the night"),
+        Equal(KEYS, ROWS),
+        Equal("event_time", "cutoff of the night"),
+        Equal("known_at", "cutoff of the night"),
         Between("customer__orders__7d", 0, 5),
         Between(FILLED.format("customer__orders__7d"), 1, None),
         Between("customer__orders__30d", 0, 5),

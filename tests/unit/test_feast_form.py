@@ -7,15 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.feast_form import (
-    decode_time,
-    decode_value,
-    encode_time,
-    encode_value,
-    entity_key,
-    feature_field,
-    time_field,
-)
+from rapport_feast.row.keys import entity_key, feature_field, time_field
+from rapport_feast.value_form import decode_time, decode_value, encode_time, encode_value
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

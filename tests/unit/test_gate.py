@@ -9,11 +9,12 @@ import duckdb
 import pytest
 
 from tests.door import NIGHT, ORDER, deliver, digests, orders
-from validation.accounts import counts
-from validation.contracts import Type
-from validation.gate import gate
-from validation.ingest import ingest
-from validation.parse import masked, typed
+from validation.bronze.ingest import ingest
+from validation.contracts.language import Type
+from validation.contracts.masks import masked_sql
+from validation.contracts.parse import parsed_sql
+from validation.gate.accounts import counts
+from validation.gate.run import gate
 
 READ: list[tuple[Type, str, object]] = [
     ("integer", "12", 12),
@@ -43,7 +44,7 @@ def test_text_is_read_or_not(kind: Type, text: str, value: object) -> None:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         cast = "::VARCHAR" if kind == "time" else ""
-        assert connection.execute(f"SELECT ({typed(kind, '$1::VARCHAR')}){cast}", [text]).fetchone() == (value,)
+        assert connection.execute(f"SELECT ({parsed_sql(kind, '$1::VARCHAR')}){cast}", [text]).fetchone() == (value,)
 
 
 MASKED = {
@@ -59,7 +60,7 @@ MASKED = {
 def test_personal_data_is_masked_and_nothing_else(text: str) -> None:
     """Addresses, telephone and card numbers go; ids, dates and amounts stay."""
     with duckdb.connect() as connection:
-        assert connection.execute(f"SELECT {masked('$1::VARCHAR')}", [text]).fetchone() == (MASKED[text],)
+        assert connection.execute(f"SELECT {masked_sql('$1::VARCHAR')}", [text]).fetchone() == (MASKED[text],)
 
 
 def test_the_same_night_again_is_skipped_without_great_expectations(tmp_path: Path) -> None:
@@ -73,8 +74,8 @@ def test_the_same_night_again_is_skipped_without_great_expectations(tmp_path: Pa
 import sys
 from datetime import date
 from infra.workspace import open_workspace
-from validation.accounts import counts
-from validation.gate import gate
+from validation.gate.accounts import counts
+from validation.gate.run import gate
 ws = open_workspace()
 print(gate(ws, date({NIGHT.year}, {NIGHT.month}, {NIGHT.day}))["skipped"], bool(counts(ws, date.max)))
 print("great_expectations" in sys.modules)

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from redis.connection import parse_url
 
-from infra.company import Company
-from infra.embedded import _alive, server_binary
-from infra.errors import Rejected, Transient
-from infra.feast_form import entity_key
-from infra.online import OnlineStore, by_url, online_store, project_of
+from infra.company.company import Company
+from infra.redis.embedded import server_binary, server_runs
+from infra.redis.online_store import online_store, online_store_at
 from infra.settings import Settings
 from infra.workspace import Workspace
+from rapport_feast.address import OnlineStore
+from rapport_feast.errors import Rejected, Transient
+from rapport_feast.row.keys import entity_key, project_of
 
 
 def workspace(home: Path, name: str = "small", redis_url: str | None = None) -> Workspace:
@@ -40,8 +41,8 @@ def test_first_starts_second_joins_last_shuts_down(tmp_path):
         with online_store(ws) as second:
             assert second == first
         assert first.client().ping()
-        assert _alive(ws.folder("valkey"))
-    assert not _alive(ws.folder("valkey"))
+        assert server_runs(ws.folder("valkey"))
+    assert not server_runs(ws.folder("valkey"))
 
 
 def test_the_values_outlive_the_server(tmp_path):
@@ -121,17 +122,17 @@ def test_a_server_by_url_is_used_and_left_running(tmp_path):
 )
 def test_a_url_that_is_none_is_refused(url):
     with pytest.raises(Rejected, match="RAPPORT_REDIS_URL"):
-        by_url(url, "small")
+        online_store_at(url, "small")
 
 
 def test_a_wrong_password_is_refused(tmp_path):
     with online_store(workspace(tmp_path)) as store, pytest.raises(Rejected, match="RAPPORT_REDIS_URL"):
-        by_url(f"redis://:wrong@127.0.0.1:{store.port}/0", "small")
+        online_store_at(f"redis://:wrong@127.0.0.1:{store.port}/0", "small")
 
 
 def test_a_silent_address_is_transient():
     with pytest.raises(Transient, match=r"127\.0\.0\.1:1 does not answer"):
-        by_url("redis://127.0.0.1:1/0", "small")
+        online_store_at("redis://127.0.0.1:1/0", "small")
 
 
 def test_the_wheel_carries_a_server():

@@ -3,15 +3,22 @@
 import numpy as np
 import pytest
 
-from infra.errors import Rejected
-from training.policy_value import Log, effective_sample_size, importance, ips, policy_value, snips
+from rapport_feast.errors import Rejected
+from training.evaluation.policy_value import (
+    DecisionLog,
+    effective_sample_size,
+    importance_weights,
+    ips,
+    policy_value,
+    snips,
+)
 
 ACTIONS = np.array(["a", "b", "c"])
 MEAN = np.array([[0.2, 0.5, 0.6], [0.7, 0.3, 0.1]])
 SEEDS = range(50)
 
 
-def synthetic(seed: int, customers: int = 400, each: int = 3) -> tuple[Log, np.ndarray]:
+def synthetic(seed: int, customers: int = 400, each: int = 3) -> tuple[DecisionLog, np.ndarray]:
     """Return a log of customers of two kinds, and the kind of each decision."""
     rng = np.random.default_rng(seed)
     who = np.repeat(np.arange(customers), each)
@@ -19,16 +26,17 @@ def synthetic(seed: int, customers: int = 400, each: int = 3) -> tuple[Log, np.n
     odds = np.array([[0.5, 0.3, 0.2], [0.2, 0.3, 0.5]])[kind]
     choice = (odds.cumsum(axis=1) < rng.random(len(who))[:, None]).sum(axis=1)
     reward = MEAN[kind, choice] + np.repeat(rng.normal(0, 0.1, customers), each) + rng.normal(0, 0.2, len(who))
-    return Log(ACTIONS[choice], odds[np.arange(len(who)), choice], reward, who.astype(str)), kind
+    return DecisionLog(ACTIONS[choice], odds[np.arange(len(who)), choice], reward, who.astype(str)), kind
 
 
-def chance_of_best(log: Log, kind: np.ndarray) -> np.ndarray:
+def chance_of_best(log: DecisionLog, kind: np.ndarray) -> np.ndarray:
     return np.asarray((ACTIONS[MEAN.argmax(axis=1)][kind] == log.action).astype(float))
 
 
 def test_the_formulas_by_hand() -> None:
-    log = Log(ACTIONS[[0, 1, 1]], np.array([0.5, 0.25, 0.5]), np.array([1.0, 0.5, 0.0]), np.array(["x", "y", "z"]))
-    w = importance(np.array([1.0, 1.0, 0.0]), log)
+    who = np.array(["x", "y", "z"])
+    log = DecisionLog(ACTIONS[[0, 1, 1]], np.array([0.5, 0.25, 0.5]), np.array([1.0, 0.5, 0.0]), who)
+    w = importance_weights(np.array([1.0, 1.0, 0.0]), log)
     np.testing.assert_allclose(w, [2.0, 4.0, 0.0])
     assert ips(w, log.reward, np.ones(3)) == pytest.approx((2 * 1 + 4 * 0.5) / 3)
     assert snips(w, log.reward, np.ones(3)) == pytest.approx((2 * 1 + 4 * 0.5) / 6)
@@ -57,4 +65,4 @@ def test_intervals_cover_the_truth(estimator: str) -> None:
 
 def test_a_propensity_of_zero_is_refused() -> None:
     with pytest.raises(Rejected, match="propensity"):
-        Log(ACTIONS[:1], np.array([0.0]), np.array([1.0]), np.array(["x"]))
+        DecisionLog(ACTIONS[:1], np.array([0.0]), np.array([1.0]), np.array(["x"]))

@@ -7,18 +7,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from infra.company import Source
-from infra.errors import Rejected
+from infra.company.source import Source
 from infra.workspace import Workspace
+from rapport_feast.errors import Rejected
 from tests.door import NIGHT, ORDER, deliver, source, workspace
-from validation.arrivals import first_night, last_night
-from validation.contracts import CONTRACTS
-from validation.gate import gate
-from validation.ingest import ingest
-from validation.sources import adapter
+from validation.bronze.ingest import ingest
+from validation.contracts.standard import CONTRACTS
+from validation.gate.run import gate
 from validation.sources import servicenow as incidents
 from validation.sources import star as dialogues
-from validation.sources.base import BROKEN
+from validation.sources.catalogue import adapter
+from validation.sources.coverage import first_night, last_night
+from validation.sources.protocol import BROKEN
 
 LOG = {
     "number": "0000001", "event_seq": 0, "incident_state": "New", "reassignment_count": 0, "reopen_count": 0,
@@ -77,7 +77,10 @@ def test_an_unknown_adapter_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("name", "column"),
-    [*(("servicenow", column) for column in incidents.REFUSED), *(("star", column) for column in dialogues.REFUSED)],
+    [
+        *(("servicenow", column) for column in incidents.HINDSIGHT),
+        *(("star", column) for column in dialogues.HINDSIGHT),
+    ],
 )
 def test_a_hindsight_column_cannot_be_mapped(name: str, column: str) -> None:
     """Neither as a column of the fact nor as its availability."""

@@ -7,25 +7,17 @@ from typing import Any
 import pytest
 
 from features.catalogue import CATALOGUE, DECLARED, REQUESTS, group_named, groups_of, request_named
-from features.spec import (
-    CUSTOMER,
-    QUEUE,
-    TICKET,
-    Derived,
-    Expect,
-    Group,
-    Measure,
-    Request,
-    Term,
-    coalesce,
-    col,
-    ratio,
-    refuse_clashes,
-    type_of,
-    when,
-)
-from infra.company import Company, Source
-from infra.errors import Rejected
+from features.declare.clashes import refuse_clashes
+from features.declare.entity import CUSTOMER, QUEUE, TICKET
+from features.declare.expression_types import type_of
+from features.declare.feature import Derived, ratio
+from features.declare.group import Group
+from features.declare.measure import Expect, Measure
+from features.declare.request import Request
+from features.declare.terms import Term, coalesce, col, when
+from infra.company.company import Company
+from infra.company.source import Source
+from rapport_feast.errors import Rejected
 
 ORDERS = Measure("orders", "count", ("7d", "30d"), meaning="orders")
 SPEND = Measure("spend", "sum", ("30d",), col("amount_minor"), meaning="spend")

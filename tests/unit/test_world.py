@@ -13,13 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from infra.clock import DAY, FixedClock
-from infra.company import Source, load_company
-from infra.errors import Rejected
+from infra.clock import FixedClock
+from infra.company.load import load_company
+from infra.company.source import Source
 from infra.settings import ROOT, Settings
 from infra.workspace import Workspace
 from rapport.world import WorldSettings, ensure, generate, read_settings
-from validation.contracts import CONTRACTS, PURPOSES
+from rapport_feast.errors import Rejected
+from rapport_feast.times import DAY
+from validation.contracts.standard import CONTRACTS
+from validation.contracts.words import PURPOSES
 
 SMALL = WorldSettings(customers=300, days=40)
 MIDDLE = WorldSettings(customers=1_500, days=90)

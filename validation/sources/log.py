@@ -13,28 +13,37 @@ from typing import Any, NoReturn
 
 import pyarrow as pa
 
-from infra.company import LOG, Source
-from infra.errors import Rejected
-from infra.event_log import Entry
-from validation.parse import typed
-from validation.sources.base import BROKEN, FAULT, stated
-from validation.sources.files import Mapped, record, text
+from infra.company.source import LOG, Source
+from infra.log.event_log import Entry
+from rapport_feast.errors import Rejected
+from validation.contracts.parse import parsed_sql
+from validation.sources.files import MappedFile
+from validation.sources.json_text import as_text, record
+from validation.sources.protocol import BROKEN, FAULT, mapped_columns
 
 MAX_EVENT_BYTES = 1_000_000
 KEPT_BYTES = 4096
+
+
 """How much of an entry that is no event is kept, to see what it was."""
+
+
 TOLERANCE = timedelta(minutes=10)
+
+
 """How far ahead of its acceptance an event may be dated, for clocks differ; it is held until then."""
+
+
 UNKNOWN_SOURCE = "unknown_source"
 ACCEPTED, REST = "_accepted", "_rest"
-PLAIN: tuple[tuple[str, pa.DataType], ...] = (
+LOG_COLUMNS: tuple[tuple[str, pa.DataType], ...] = (
     *((name, pa.string()) for name in (REST, BROKEN, FAULT, ACCEPTED, "_file")),
     ("_position", pa.int64()),
     ("_night", pa.date32()),
 )
 
 
-class Log(Mapped):
+class Log(MappedFile):
     """Entries of the event log; they stand in no file."""
 
     def read(self, path: Path) -> NoReturn:
@@ -43,18 +52,18 @@ class Log(Mapped):
         Raises
         ------
         Rejected
-            Always: ``raw`` reads entries.
+            Always: ``raw_rows`` reads entries.
         """
         raise Rejected(f"file {path.name}", "entries of the event log", "a file")
 
     def columns(self, source: Source) -> Mapping[str, str]:
         """Return the columns that the company file states."""
-        return stated(source, {})
+        return mapped_columns(source, {})
 
     def available(self, source: Source) -> str:
         """Return the moment of acceptance, or that of an event dated a little ahead of it."""
         told, limit = self.columns(source)["event_time"], f"INTERVAL '{TOLERANCE // timedelta(seconds=1)} seconds'"
-        at, accepted = typed("time", f"({told})"), typed("time", ACCEPTED)
+        at, accepted = parsed_sql("time", f"({told})"), parsed_sql("time", ACCEPTED)
         return f"CASE WHEN {at} BETWEEN {accepted} AND {accepted} + {limit} THEN {told} ELSE {ACCEPTED} END"
 
     def needs(self, source: Source) -> Sequence[str]:
@@ -62,10 +71,10 @@ class Log(Mapped):
         return ()
 
 
-def raw(source: Source, entries: Sequence[Entry]) -> pa.Table:
+def raw_rows(source: Source, entries: Sequence[Entry]) -> pa.Table:
     """Return entries of a source as raw rows, every value as text as it came."""
     mapped = tuple(dict.fromkeys(source.columns.values()))
-    rows = [fields(entry.payload, mapped) for entry in entries]
+    rows = [raw_row(entry.payload, mapped) for entry in entries]
     columns = {name: pa.array([row.get(name) for row in rows], pa.string()) for name in (*mapped, REST, BROKEN, FAULT)}
     moments = pa.array([entry.accepted_us for entry in entries], pa.int64()).cast(pa.timestamp("us"))
     columns[ACCEPTED] = moments.cast(pa.string())
@@ -75,17 +84,17 @@ def raw(source: Source, entries: Sequence[Entry]) -> pa.Table:
     return pa.table(columns)
 
 
-def schema(source: Source) -> pa.Schema:
-    """Return the columns of ``raw``."""
-    return pa.schema([*((name, pa.string()) for name in dict.fromkeys(source.columns.values())), *PLAIN])
+def raw_schema(source: Source) -> pa.Schema:
+    """Return the columns of ``raw_rows``."""
+    return pa.schema([*((name, pa.string()) for name in dict.fromkeys(source.columns.values())), *LOG_COLUMNS])
 
 
-def fields(payload: bytes, mapped: Sequence[str]) -> dict[str, str | None]:
+def raw_row(payload: bytes, mapped: Sequence[str]) -> dict[str, str | None]:
     """Return the raw columns of one payload; what is no event stands under ``_broken``, with the fault."""
     row: dict[str, Any] | str = "too_large" if len(payload) > MAX_EVENT_BYTES else record(payload)
     if isinstance(row, str):
         return {BROKEN: payload[:KEPT_BYTES].decode("utf-8", "replace"), FAULT: row}
-    found = {name: text(row.pop(name, None)) for name in mapped}
+    found = {name: as_text(row.pop(name, None)) for name in mapped}
     return {**found, REST: json.dumps(row)} if row else found
 
 

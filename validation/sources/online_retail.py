@@ -10,9 +10,10 @@ from types import MappingProxyType
 import duckdb
 import pyarrow as pa
 
-from infra.company import Source
-from validation.sources.base import quoted, stated
+from infra.company.source import Source
+from infra.sql import quoted
 from validation.sources.files import Parquet
+from validation.sources.protocol import mapped_columns
 
 LINE = ("Invoice", "StockCode", "Description", "Quantity", "InvoiceDate", "Price", "Customer ID", "Country")
 CONTENT = f"concat_ws(chr(31), {', '.join(f'coalesce({quoted(column)}, chr(30))' for column in LINE)})"
@@ -50,7 +51,7 @@ class OnlineRetail(Parquet):
 
     def columns(self, source: Source) -> Mapping[str, str]:
         """Return the columns of ``transactions``."""
-        return stated(source, COLUMNS)
+        return mapped_columns(source, COLUMNS)
 
     def available(self, source: Source) -> str:
         """Return the time of the invoice."""

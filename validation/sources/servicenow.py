@@ -10,11 +10,11 @@ from types import MappingProxyType
 import duckdb
 import pyarrow as pa
 
-from infra.company import Source
-from validation.sources.base import refuse_hindsight, stated
+from infra.company.source import Source
 from validation.sources.files import Parquet
+from validation.sources.protocol import mapped_columns, refuse_hindsight
 
-REFUSED: Mapping[str, str] = MappingProxyType(
+HINDSIGHT: Mapping[str, str] = MappingProxyType(
     {
         "resolved_at": "it is the incident's last resolution, known only afterwards",
         "resolved_by": "it is the incident's last resolution, known only afterwards",
@@ -88,8 +88,8 @@ class ServiceNow(Parquet):
         Rejected
             The company file maps a column that carries hindsight.
         """
-        refuse_hindsight(source, REFUSED)
-        return stated(source, COLUMNS)
+        refuse_hindsight(source, HINDSIGHT)
+        return mapped_columns(source, COLUMNS)
 
     def available(self, source: Source) -> str:
         """Return the update's own time, not before that of any update that stands before it."""

@@ -11,11 +11,11 @@ from types import MappingProxyType
 import duckdb
 import pyarrow as pa
 
-from infra.company import Source
-from validation.sources.base import refuse_hindsight, stated
+from infra.company.source import Source
 from validation.sources.files import Parquet
+from validation.sources.protocol import mapped_columns, refuse_hindsight
 
-REFUSED: Mapping[str, str] = MappingProxyType(
+HINDSIGHT: Mapping[str, str] = MappingProxyType(
     {
         "options": "it holds what was suggested to the wizard, the action that was then chosen among it",
         "n_events": "it is known only when the dialogue is over",
@@ -66,8 +66,8 @@ class Star(Parquet):
         Rejected
             The company file maps a column that carries hindsight.
         """
-        refuse_hindsight(source, REFUSED)
-        return stated(source, COLUMNS)
+        refuse_hindsight(source, HINDSIGHT)
+        return mapped_columns(source, COLUMNS)
 
     def available(self, source: Source) -> str:
         """Return the time of the row: a chat is known as it is written."""

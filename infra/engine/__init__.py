@@ -1,0 +1,1 @@
+"""What runs the features: DuckDB in this process or Spark on this machine, under the same Ibis expressions."""

@@ -1,0 +1,71 @@
+"""What the commands share: which company they work for, and where they print.
+
+Under ``cli.py`` and the groups of commands beside it; heavy imports stand inside, as there.
+"""
+
+import json
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rapport_feast.errors import Rejected
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from infra.workspace import Workspace
+
+CompanyFile = Annotated[
+    Path | None,
+    typer.Option("--company", metavar="FILE", help="Company file; else RAPPORT_COMPANY, else the simulated company."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+def open_company(company: Path | None) -> "Workspace":
+    """Open the workspace of a company file, else of the one that the settings name.
+
+    Raises
+    ------
+    Rejected
+        A setting or the company file is wrong.
+    """
+    from pydantic import ValidationError
+
+    from infra.settings import Settings
+    from infra.workspace import open_workspace
+
+    try:
+        settings = Settings(company=company) if company else Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(["RAPPORT", *(str(part).upper() for part in first["loc"])])
+        raise Rejected(name, f"a valid setting ({first['msg']})", repr(first["input"])) from None
+    return open_workspace(settings)
+
+
+def screen() -> "Console":
+    """Return the console of this process."""
+    from rich.console import Console
+
+    return Console()
+
+
+def print_json(content: Any) -> None:
+    """Print JSON for programs; times are ISO 8601 in UTC."""
+    typer.echo(json.dumps(content, indent=2, default=json_default))
+
+
+def json_default(value: object) -> str:
+    if isinstance(value, datetime):
+        return utc(value)
+    if isinstance(value, date):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def utc(moment: datetime) -> str:
+    """Return a moment as it stands in our JSON and tables."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,152 @@
+"""JSON Schemas of lookups: what a request for a view or a feature service may hold, and what its answer does.
+
+Types come from the published views, meaning, bounds and emptiness from the catalogue, as far as it still has the view.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from features.catalogue import DECLARED
+from features.declare.feature import Feature
+from features.declare.group import Group
+from features.declare.measure import Expect
+from features.declare.request import Request
+from serving.forms.base import MAX_ENTITIES, MAX_NAME
+from serving.lookup.outcome import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
+from serving.lookup.request_features import MAX_TEXT, REQUEST_VIEWS
+from serving.lookup.views import Reference, Views
+from serving.score.model import Model
+from validation.contracts.language import Column
+from validation.contracts.standard import CONTRACTS
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+TYPES = {"int64": "integer", "float64": "number", "string": "string"}
+INPUT_TYPES = {"text": "string", "integer": "integer", "decimal": "number", "boolean": "boolean"}
+DECLARED_FEATURES: Mapping[str, Mapping[str, Feature]] = {
+    view: {feature.name: feature for feature in one.outputs}
+    for one in DECLARED
+    for view in ([one.view, one.live_view] if isinstance(one, Group) else [one.view])
+}
+Schema = dict[str, Any]
+
+
+def view_schema(name: str, views: Views) -> Schema:
+    """Return the schemas of a lookup of every feature of a view, group or request.
+
+    Raises
+    ------
+    UnknownName
+        There is no such view.
+    """
+    if name in REQUEST_VIEWS:
+        request = REQUEST_VIEWS[name]
+        asked = [Reference(request.view, feature.name) for feature in request.outputs]
+        return _lookup(request.view, asked, [], {"features": _const(map(str, asked))}, views)
+    view = views.view(name)
+    asked = [Reference(view.name, feature) for feature in DECLARED_FEATURES.get(view.name, view.features)]
+    return _lookup(view.name, asked, [view.key], {"features": _const(map(str, asked))}, views)
+
+
+def service_schema(model: Model, views: Views) -> Schema:
+    """Return the schemas of a lookup of a feature service: everything that a model reads."""
+    name = model.manifest.name
+    key = views.key_of(model.manifest.entity)
+    return _lookup(name, model.references, [key], {"feature_service": {"const": name}}, views)
+
+
+def _lookup(name: str, asked: Iterable[Reference], keys: list[str], wanted: Schema, views: Views) -> Schema:
+    asked = list(asked)
+    requests = {REQUEST_VIEWS[one.view].view: REQUEST_VIEWS[one.view] for one in asked if one.view in REQUEST_VIEWS}
+    entities = {key: _ids() for key in keys} | {n: s for one in requests.values() for n, s in _inputs(one).items()}
+    return {
+        "name": name,
+        "request": {
+            "$schema": DIALECT,
+            "type": "object",
+            "properties": {"entities": _object(entities), **wanted},
+            "required": ["entities", *wanted],
+        },
+        "answer": {
+            "$schema": DIALECT,
+            "type": "object",
+            "properties": {
+                "metadata": _object({"feature_names": _const([*keys, *(one.feature for one in asked)])}),
+                "rapport": {"type": "object"},
+                "results": _tuple(
+                    [*(_column({"type": "string"}, computed=True) for _ in keys), *map(_column_of(views), asked)]
+                ),
+            },
+            "required": ["metadata", "results", "rapport"],
+        },
+    }
+
+
+def _column_of(views: Views) -> Any:
+    def column(reference: Reference) -> Schema:
+        feature = DECLARED_FEATURES.get(reference.view, {}).get(reference.feature)
+        computed = reference.view in REQUEST_VIEWS
+        dtype = feature.dtype if feature else views.by_name[reference.view].features[reference.feature]
+        expect = feature.expect if feature else Expect()
+        never_empty = computed and expect.filled == 1
+        value: Schema = {"type": TYPES[dtype]} if never_empty else {"type": [TYPES[dtype], "null"]}
+        value |= {"description": feature.meaning} if feature else {}
+        value |= {
+            word: bound for word, bound in (("minimum", expect.least), ("maximum", expect.most)) if bound is not None
+        }
+        return _column(value, computed=computed)
+
+    return column
+
+
+def _column(value: Schema, *, computed: bool) -> Schema:
+    """Return the schema of one column of an answer; only what is looked up may not be found."""
+    statuses = [PRESENT, NULL_VALUE] if computed else [PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_MAX_AGE]
+    parts = {
+        "values": value,
+        "statuses": {"enum": statuses},
+        "event_timestamps": {"type": "string", "format": "date-time"},
+    }
+    return _object({name: {"type": "array", "items": items} for name, items in parts.items()})
+
+
+def _inputs(request: Request) -> dict[str, Schema]:
+    columns = {column.name: column for column in CONTRACTS[request.fact].all_columns}
+    return {name: _list(_input(columns[name])) for name in request.inputs}
+
+
+def _input(column: Column) -> Schema:
+    """Return the schema of an input of a request: what the gate would let in."""
+    kind = INPUT_TYPES[column.type]
+    said: Schema = {"type": kind if column.required else [kind, "null"], "description": column.meaning}
+    if column.type == "text":
+        said |= {"maxLength": MAX_TEXT} | ({"minLength": 1} if column.required else {})
+    if column.allowed:
+        said["enum"] = [*column.allowed, *([] if column.required else [None, ""])]
+    if column.pattern:
+        said["pattern"] = f"^(?:{column.pattern})$"
+    return said | {word: end for word, end in (("minimum", column.least), ("maximum", column.most)) if end is not None}
+
+
+def _ids() -> Schema:
+    return _list({"type": "string", "minLength": 1, "maxLength": MAX_NAME})
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items, "minItems": 1, "maxItems": MAX_ENTITIES}
+
+
+def _object(properties: Mapping[str, Schema]) -> Schema:
+    return {
+        "type": "object",
+        "properties": dict(properties),
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _tuple(items: list[Schema]) -> Schema:
+    return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items)}
+
+
+def _const(names: Iterable[str]) -> Schema:
+    return {"const": list(names)}

@@ -1,0 +1,1 @@
+"""Events on their way into the log: judged, durable when acknowledged, spooled while the log is away."""

@@ -1,0 +1,82 @@
+"""Every published feature of one customer, for ``rapport lookup``."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from infra.clock import Clock
+from infra.redis.online_store import online_store
+from infra.workspace import Workspace
+from rapport_feast.address import OnlineStore
+from rapport_feast.value_form import Value
+from serving.lookup.connection import StoreReadError
+from serving.lookup.outcome import REASONS
+from serving.lookup.plans import Plan
+from serving.lookup.reader import Reader
+from serving.lookup.result import LookupResult, readings
+from serving.lookup.views import Reference, Views
+from serving.lookup.views_file import load_views
+from serving.lookup.writer_status import WriterStatus
+from serving.metrics import ServiceMetrics
+
+JOIN_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class FeatureRow:
+    """One feature of a customer, as ``rapport lookup`` prints it."""
+
+    view: str
+    feature: str
+    value: Value
+    event_time: datetime | None
+    age_seconds: float | None
+    status: str
+    rung: str
+    reason: str
+
+
+def lookup_customer(ws: Workspace, customer_id: str) -> list[FeatureRow]:
+    """Return every published feature of a customer, each with its rung; live groups by their live view.
+
+    Raises
+    ------
+    Rejected
+        Nothing was published yet.
+    Transient
+        The online store does not answer.
+    """
+    views = load_views(ws.folder("feast"))
+    nightly = [view for view in views.of_entity("customer") if view.served == "nightly"]
+    key = views.key_of("customer")
+    wanted = [Reference((views.live_of(view) or view).name, feature) for view in nightly for feature in view.features]
+    plan = Plan(dict.fromkeys(wanted, key), views, full_names=True, with_views=False)
+    with online_store(ws) as store:
+        found = asyncio.run(_read_one(store, ws.clock, views, plan, {key: [customer_id]}))
+    rows = readings(plan, found.rows[key])[0] if wanted else {}
+    return [
+        FeatureRow(*reference, one.value, one.event_time, one.age_seconds, one.status, one.rung, one.reason)
+        for reference, one in rows.items()
+    ]
+
+
+async def _read_one(
+    store: OnlineStore, clock: Clock, views: Views, plan: Plan, entities: Mapping[str, Sequence[str]]
+) -> LookupResult:
+    reader = Reader(store, clock, ServiceMetrics(), WriterStatus())
+    reader.start(lambda: None)
+    try:
+        if reader.pipeline is None or not await reader.pipeline.wait(JOIN_SECONDS):
+            raise StoreReadError("unreachable")
+        await reader.look(views)
+        await reader.look_at_priors(views)
+        found = await reader.read(plan, entities)
+        if reader.pulse.unread:  # the customer's segment is known only now
+            await reader.look_at_priors(views)
+            found = await reader.read(plan, entities)
+    except StoreReadError as error:
+        raise store.silent(TimeoutError(REASONS[error.cause])) from error
+    finally:
+        await reader.close()
+    return found

@@ -1,0 +1,1 @@
+"""Scores: the champions, what they read and what they answer."""

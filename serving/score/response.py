@@ -1,0 +1,50 @@
+"""The answer to a score: each entity's score with the values that it was made of, their rungs and ages."""
+
+from collections.abc import Mapping, Sequence
+
+from serving.forms.encoding import json_time_us, json_value
+from serving.forms.score import FeatureValue, Score, ScoreResponse
+from serving.lookup.plans import Plan
+from serving.lookup.result import LookupResult, Reading, readings, response_info
+from serving.lookup.views import Reference
+from serving.score.model import Model
+
+
+def score_response(model: Model, ids: Sequence[str], plan: Plan, found: LookupResult, request: str) -> ScoreResponse:
+    """Return the score of each id, with the values it was made of, their rungs and ages, and what was missing."""
+    read = readings(plan, next(iter(found.rows.values())))
+    rows = [[one[reference].value for reference in model.references] for one in read]
+    results = [_inputs(entity, one) for entity, one in zip(ids, read, strict=True)]
+    if model.manifest.kind == "lightgbm_policy":
+        for result, values in zip(results, model.action_values(rows), strict=True):
+            result["action_values"] = values
+            result["choice"] = max(values, key=values.__getitem__)
+    else:
+        for result, score in zip(results, model.scores(rows), strict=True):
+            result["score"] = score
+    manifest = model.manifest
+    return {
+        "model": manifest.name,
+        "version": manifest.version,
+        "digest": model.digest,
+        "entity": manifest.entity,
+        "results": results,
+        **response_info(found, request),
+    }
+
+
+def _inputs(entity: str, one: Mapping[Reference, Reading]) -> Score:
+    features = {str(reference): _feature(reading) for reference, reading in one.items()}
+    missing = [str(reference) for reference, reading in one.items() if reading.reason]
+    return {"entity": entity, "features": features, "missing": missing}
+
+
+def _feature(reading: Reading) -> FeatureValue:
+    return {
+        "value": json_value(reading.value),
+        "status": reading.status,
+        "rung": reading.rung,
+        "reason": reading.reason or None,
+        "event_time": None if reading.event_us is None else json_time_us(reading.event_us),
+        "age_seconds": reading.age_seconds,
+    }

@@ -1,0 +1,1 @@
+"""What is served at a moment: the cached artifacts, the joined online store, readiness and samples."""

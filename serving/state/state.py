@@ -1,0 +1,232 @@
+"""What is served at a moment, kept up by a task of the running event loop."""
+
+import asyncio
+import gc
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+
+from infra.redis.online_store import online_store
+from infra.workspace import Workspace
+from rapport_feast.address import OnlineStore
+from rapport_feast.errors import RapportError, Transient
+from serving.forms.encoding import json_time
+from serving.forms.service import Readiness
+from serving.lookup.plans import Planner
+from serving.lookup.reader import Reader
+from serving.lookup.result import LookupResult
+from serving.lookup.views import Views
+from serving.lookup.writer_status import WriterStatus
+from serving.metrics import ServiceMetrics
+from serving.score.model import Model
+from serving.sessions.compiled import CompiledFeatures, ConversationFeatures
+from serving.sessions.store import Sessions
+from serving.state.artifacts import ArtifactCache
+from serving.state.samples import Sample, SampleWriter
+from serving.timestamps import SECOND_US, micros, moment
+
+WATCH_SECONDS = 1.0
+BREAKER = {"closed": 0.0, "half-open": 0.5, "open": 1.0}
+
+
+class State:
+    """The shelf, the online store and the conversations in progress, kept up by a task of the running event loop.
+
+    Parameters
+    ----------
+    ws
+        The company's workspace.
+    conversations
+        How the features of conversations are compiled; without it no sessions are kept.
+    """
+
+    def __init__(self, ws: Workspace, conversations: Callable[[], ConversationFeatures] | None = None) -> None:
+        self.ws = ws
+        self.shelf = ArtifactCache(ws)
+        self.meter = ServiceMetrics()
+        self.pulse = WriterStatus()
+        self.samples = SampleWriter(ws.folder("served"), ws.settings.sample_rate)
+        self.reader = Reader(None, ws.clock, self.meter, self.pulse)
+        self._compiled = CompiledFeatures(conversations) if conversations else None
+        self._sessions: Sessions | None = None
+        self.loaded = False
+        self._run, self._answers = secrets.token_hex(4), 0
+        self.store_fault = ""
+        self._held = ExitStack()
+        self._stop = asyncio.Event()
+        self._watch: asyncio.Task[None] | None = None
+        self.meter.gauges = self._gauges
+
+    def start(self) -> None:
+        """Begin to load and to watch; requests are answered meanwhile."""
+        self.samples.start()
+        self._watch = asyncio.create_task(self._keep_up())
+
+    async def close(self) -> None:
+        """Stop watching and leave the online store."""
+        self._stop.set()
+        if self._watch is not None:
+            await self._watch
+        await self.reader.close()
+        if self._sessions is not None:
+            await self._sessions.close()
+        if self._compiled is not None:
+            await asyncio.to_thread(self._compiled.close)
+        await asyncio.to_thread(self.samples.close)
+        await asyncio.to_thread(self._held.close)
+        gc.unfreeze()
+
+    @property
+    def views(self) -> Views:
+        """The published views.
+
+        Raises
+        ------
+        Transient
+            They are not read yet, or nothing was published yet.
+        """
+        return self.planner.views
+
+    @property
+    def planner(self) -> Planner:
+        """What makes plans of lookups of the published views.
+
+        Raises
+        ------
+        Transient
+            They are not read yet, or nothing was published yet.
+        """
+        if self.shelf.planner is None:
+            raise Transient(self.shelf.views_fault or "The service is still reading the published views.")
+        return self.shelf.planner
+
+    @property
+    def models(self) -> dict[str, Model]:
+        """The champions that are served.
+
+        Raises
+        ------
+        Transient
+            They are still loading.
+        """
+        if not self.loaded:
+            raise Transient("The service is still loading its models.")
+        return self.shelf.models
+
+    @property
+    def sessions(self) -> Sessions:
+        """The conversations in progress.
+
+        Raises
+        ------
+        Transient
+            The online store was not joined yet.
+        """
+        if self._sessions is None:
+            raise Transient(self.store_fault or "The service is still joining the online store.")
+        return self._sessions
+
+    def deliver(self, found: LookupResult, entities: Mapping[str, list[str]]) -> str:
+        """Return the id of an answer that is about to leave; it is counted, and a share of them sampled."""
+        self._answers += 1
+        request = f"{self._run}-{self._answers:x}"
+        self.meter.degraded += found.degraded
+        if self.samples.wanted():
+            for key, rows in found.rows.items():
+                self.samples.offer(Sample(request, found.served_us, found.applied_us, key, entities[key], rows))
+        return request
+
+    def report(self) -> Readiness:
+        """Return what is served, and why not if something is not."""
+        reader, pulse = self.reader, self.pulse
+        served = self.shelf.models.values()
+        problem = self._problem()
+        return {
+            "ready": problem is None,
+            "problem": problem,
+            "models": {
+                m.manifest.name: {"version": m.manifest.version, "digest": m.digest, "night": m.manifest.night}
+                for m in served
+            },
+            "refused": dict(self.shelf.refused),
+            "views": list(self.shelf.views.by_name) if self.shelf.views else [],
+            "online": {
+                "reachable": reader.up,
+                "address": f"{reader.store.host}:{reader.store.port}" if reader.store else None,
+                "breaker": reader.pipeline.breaker if reader.pipeline else "open",
+                "applied": None if pulse.applied_us is None else json_time(moment(pulse.applied_us)),
+                "night": str(moment(pulse.cutoff_us).date()) if pulse.cutoff_us else None,
+            },
+        }
+
+    def _problem(self) -> str | None:
+        if self._watch is not None and self._watch.done():
+            return "The service no longer follows its files; restart it."
+        if not self.loaded:
+            return "The service is still loading."
+        if self.shelf.views is None:
+            return self.shelf.views_fault
+        if not self.pulse.cutoff_us:
+            return "The service is still looking how old what is online is."
+        return None if self.reader.up else self.store_fault or "The online store does not answer."
+
+    def _gauges(self) -> dict[str, tuple[str, float]]:
+        pipeline, now = self.reader.pipeline, micros(self.ws.clock.now())
+        breaker = pipeline.breaker if pipeline else "open"
+        applied = self.pulse.applied_us
+        ages = {
+            "nightly_age_seconds": ("Time since the cutoff of the newest night online.", self.pulse.cutoff_us),
+            "live_age_seconds": ("Time since the log time that the stream has applied.", applied),
+        }
+        return {
+            "breaker_open": ("1 while reads fail at once, 0.5 while the store is probed.", BREAKER[breaker]),
+            "reads_in_flight": ("Reads that wait for the store.", pipeline.in_flight if pipeline else 0),
+            "reads_refused": ("Reads beyond the bulkhead since the start.", pipeline.refused if pipeline else 0),
+            "samples_dropped": ("Samples for the parity meter that found no room.", self.samples.dropped),
+            **{name: (told, max(now - at, 0) / SECOND_US) for name, (told, at) in ages.items() if at},
+        }
+
+    async def _keep_up(self) -> None:
+        while not self._stop.is_set():
+            await self._join_if_silent()
+            await asyncio.to_thread(self.shelf.refresh_views)
+            await asyncio.to_thread(self.shelf.refresh_models)
+            if not self.loaded:
+                gc.freeze()  # what was loaded stays: the collector need not look at it again
+                if self._compiled is not None:
+                    self._compiled.start()
+            self.loaded = True
+            try:
+                await asyncio.wait_for(self._stop.wait(), WATCH_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def _join_if_silent(self) -> None:
+        """Join the store again if it does not answer: an embedded one that was killed is started by that."""
+        if self.reader.up:
+            return
+        try:
+            store = await asyncio.to_thread(self._join)
+        except RapportError as error:
+            self.store_fault = str(error)
+            return
+        self.store_fault = ""
+        if self.reader.store != store:
+            former, self.reader = self.reader, Reader(store, self.ws.clock, self.meter, self.pulse)
+            self.reader.start(lambda: self.shelf.views)
+            await former.close()
+            await self._keep_sessions(store)
+
+    async def _keep_sessions(self, store: OnlineStore) -> None:
+        """Keep the conversations in the store that was joined."""
+        if self._compiled is not None:
+            past, self._sessions = self._sessions, Sessions(store, self._compiled, clock=self.ws.clock)
+            if past is not None:
+                await past.close()
+
+    def _join(self) -> OnlineStore:
+        fresh = ExitStack()
+        store = fresh.enter_context(online_store(self.ws))
+        self._held, former = fresh, self._held
+        former.close()
+        return store

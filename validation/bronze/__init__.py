@@ -1,0 +1,1 @@
+"""Sources to bronze: text as it came, stamped once with the moment at which it became available."""

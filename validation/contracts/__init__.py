@@ -1,0 +1,1 @@
+"""What facts are, one file a domain; everything else about a fact is derived from its contract."""

@@ -1,0 +1,1 @@
+"""The gate: bronze to silver, quarantine and duplicates, by parser and Great Expectations suite."""

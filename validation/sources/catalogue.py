@@ -1,0 +1,38 @@
+"""The adapters by the name that a company file gives them."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from infra.company.source import LOG, Source
+from rapport_feast.errors import Rejected
+from validation.sources.files import Csv, Jsonl, Parquet
+from validation.sources.log import Log
+from validation.sources.online_retail import OnlineRetail
+from validation.sources.protocol import Adapter
+from validation.sources.servicenow import ServiceNow
+from validation.sources.star import Star
+
+ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
+    {
+        "csv": Csv(),
+        "jsonl": Jsonl(),
+        "parquet": Parquet(),
+        LOG: Log(),
+        "servicenow": ServiceNow(),
+        "online_retail": OnlineRetail(),
+        "star": Star(),
+    }
+)
+
+
+def adapter(source: Source) -> Adapter:
+    """Return the adapter of a source.
+
+    Raises
+    ------
+    Rejected
+        No adapter has that name.
+    """
+    if source.adapter not in ADAPTERS:
+        raise Rejected(f"source {source.name}, adapter", f"one of {', '.join(ADAPTERS)}", repr(source.adapter))
+    return ADAPTERS[source.adapter]
