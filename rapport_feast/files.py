@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from feast.data_source import DataSource
 
-from rapport_feast.delta import ROW, delta_table, empty_relation
+from rapport_feast.delta import ROW, delta_files, empty_relation
 from rapport_feast.errors import Rejected
 from rapport_feast.locks import exclusive_lock
 from rapport_feast.sources import is_delta, path_of
-from rapport_feast.sql import text
+from rapport_feast.sql import literal
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class SourceRows:
 
 
 def rows_of(
-    con: duckdb.DuckDBPyConnection, source: DataSource, columns: Iterable[str], repo: Path | None, lake: Path | None
+    con: duckdb.DuckDBPyConnection, source: DataSource, columns: Iterable[str], repo: Path | None
 ) -> SourceRows:
     """Return a source as SQL.
 
@@ -41,16 +41,14 @@ def rows_of(
         Those that will be asked for.
     repo
         Where relative paths begin.
-    lake
-        Root of the lake; Delta tables elsewhere are read as lakes of their own.
 
     Raises
     ------
     Rejected
         It is no local file source, there is no such file, or a column is missing.
     """
-    files = files_of(source, repo, lake)
-    listed = ", ".join(text(file) for file in files)
+    files = files_of(source, repo)
+    listed = ", ".join(literal(file) for file in files)
     plain = f"read_parquet([{listed}], hive_partitioning = false, union_by_name = {str(len(files) > 1).lower()})"
     # Where partition columns are read, DuckDB leaves files out and numbers the rest anew, so the name counts there.
     keyed = plain.replace("hive_partitioning = false", "hive_partitioning = true"), ("filename", ROW)
@@ -60,18 +58,15 @@ def rows_of(
         if wanted <= set(found):
             return SourceRows(relation, row)
     if not files:
-        return SourceRows(empty_relation(con, source, lake), ("file_index", ROW))
+        return SourceRows(empty_relation(con, source.name, path_of(source, repo)), ("file_index", ROW))
     raise Rejected(f"source {source.name}", f"the columns {', '.join(sorted(wanted))}", f"only {', '.join(found)}")
 
 
-def files_of(source: DataSource, repo: Path | None, lake: Path | None) -> list[str]:
+def files_of(source: DataSource, repo: Path | None) -> list[str]:
     """Return the files of a source; none for a Delta table without rows."""
     path = path_of(source, repo)
     if is_delta(source):
-        home, table = delta_table(path, lake)
-        if not home.exists(table):
-            raise Rejected(f"source {source.name}", "a Delta table", f"none at {path}")
-        return home.files(table)
+        return delta_files(source.name, path)
     if path.is_dir():
         files = sorted(map(str, path.rglob("*.parquet")))
     elif path.exists():

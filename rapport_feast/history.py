@@ -18,10 +18,11 @@ from feast.errors import InvalidEntityType
 from rapport_feast import files, point_in_time
 from rapport_feast.entities import EVENT_TIMESTAMP, Entities, time_column
 from rapport_feast.errors import Rejected, Terminal
-from rapport_feast.offline_config import RapportOfflineStoreConfig, optional_path
+from rapport_feast.live import live_function
+from rapport_feast.offline_config import OfflineStoreSettings
 from rapport_feast.point_in_time import MOMENT, POSITION, View
 from rapport_feast.publications import publication_times
-from rapport_feast.sql import name, text
+from rapport_feast.sql import literal, quoted
 from rapport_feast.tags import GROUP_TAG
 from rapport_feast.view_query import ViewQuery, batch_source_of
 
@@ -31,14 +32,14 @@ class History:
     """One question for history: who is asked about, and which features of which views."""
 
     config: RepoConfig
-    asked: list[ViewQuery]
+    queries: list[ViewQuery]
     as_known: bool
     entities: Entities = field(init=False)
 
     @property
-    def settings(self) -> RapportOfflineStoreConfig:
+    def settings(self) -> OfflineStoreSettings:
         """The store's settings."""
-        settings: RapportOfflineStoreConfig = self.config.offline_store
+        settings: OfflineStoreSettings = self.config.offline_store
         return settings
 
     def ask(self, entity_df: pd.DataFrame | str) -> Entities:
@@ -50,21 +51,21 @@ class History:
             rows = pa.Table.from_pandas(entity_df, preserve_index=False)
         else:
             raise InvalidEntityType(type(entity_df))
-        if taken := sorted({column for one in self.asked for column in one.names} & {*rows.column_names}):
+        if taken := sorted({column for query in self.queries for column in query.names} & {*rows.column_names}):
             raise Rejected("entity frame", "no column with the name of a feature", taken[0], "Ask for full names.")
         self.entities = Entities(rows, time_column(rows.schema))
         return self.entities
 
     def everyone(self, start: datetime, end: datetime) -> None:
         """Take every entity that has a row within a span, at its end."""
-        stored = [one for one in self.asked if not one.live and one.keys]
-        keys = sorted({key for one in stored for key in one.keys.values()})
-        if any(sorted(one.keys.values()) != keys for one in stored):
+        stored = [query for query in self.queries if not query.live and query.keys]
+        keys = sorted({key for query in stored for key in query.keys.values()})
+        if any(sorted(query.keys.values()) != keys for query in stored):
             raise Rejected("features without an entity frame", "views of the same entities", f"{', '.join(keys)}")
         with self.settings.connect() as con:
-            queries = [point_in_time.keys_sql(self._view(con, one, own=True), start, end) for one in stored]
-            listed = ", ".join(map(name, keys))
-            found = f"SELECT DISTINCT {listed} FROM ({' UNION ALL BY NAME '.join(queries)}) ORDER BY ALL"
+            statements = [point_in_time.keys_sql(self._view(con, query, own=True), start, end) for query in stored]
+            listed = ", ".join(map(quoted, keys))
+            found = f"SELECT DISTINCT {listed} FROM ({' UNION ALL BY NAME '.join(statements)}) ORDER BY ALL"
             rows = con.sql(found).to_arrow_table() if stored else pa.table({"one": [0]}).select([])
         times = pa.array([end] * (rows.num_rows if stored else 1), pa.timestamp("us", "UTC"))
         self.entities = Entities(
@@ -78,9 +79,9 @@ class History:
         with self.settings.connect() as con:
             spine = self._spine(con)
             con.register("spine", spine)
-            for one in self.asked:
-                values = self._live(one, spine) if one.live else self._stored(con, one, spine.num_rows)
-                for column in one.names:
+            for query in self.queries:
+                values = self._live(query, spine) if query.live else self._stored(con, query, spine.num_rows)
+                for column in query.names:
                     found = found.append_column(column, values[column])
         return found
 
@@ -90,77 +91,75 @@ class History:
             spine = self._spine(con)
             files.write(self.entities.rows, folder / "entities.parquet")
             files.write(spine, folder / "spine.parquet")
-            asked = f"read_parquet({text(str(folder / 'spine.parquet'))})"
+            spine_sql = f"read_parquet({literal(str(folder / 'spine.parquet'))})"
             columns, joins = ["entities.*"], ""
-            for number, one in enumerate(self.asked):
-                joins += f"\nLEFT JOIN ({self._query(con, one, spine, asked, folder)}) AS v{number} USING ({POSITION})"
-                columns += [f"v{number}.f{i} AS {name(column)}" for i, column in enumerate(one.names)]
-        rows = f"read_parquet({text(str(folder / 'entities.parquet'))}) AS entities"
+            for number, query in enumerate(self.queries):
+                joins += (
+                    f"\nLEFT JOIN ({self._query(con, query, spine, spine_sql, folder)}) AS v{number} USING ({POSITION})"
+                )
+                columns += [f"v{number}.f{i} AS {quoted(column)}" for i, column in enumerate(query.names)]
+        rows = f"read_parquet({literal(str(folder / 'entities.parquet'))}) AS entities"
         return (
-            f"SELECT {', '.join(columns)}\nFROM {rows} JOIN {asked} AS spine"
+            f"SELECT {', '.join(columns)}\nFROM {rows} JOIN {spine_sql} AS spine"
             f" ON entities.file_row_number = spine.{POSITION}{joins}\nORDER BY spine.{POSITION}"
         )
 
-    def _query(self, con: duckdb.DuckDBPyConnection, one: ViewQuery, spine: pa.Table, asked: str, folder: Path) -> str:
-        if not one.live:
-            return point_in_time.join_sql(self._view(con, one), asked)
-        values = self._live(one, spine).rename_columns([f"f{i}" for i in range(len(one.names))])
+    def _query(
+        self, con: duckdb.DuckDBPyConnection, query: ViewQuery, spine: pa.Table, spine_sql: str, folder: Path
+    ) -> str:
+        if not query.live:
+            return point_in_time.join_sql(self._view(con, query), spine_sql)
+        values = self._live(query, spine).rename_columns([f"f{i}" for i in range(len(query.names))])
         path = folder / f"{uuid4().hex}.parquet"
         files.write(values.append_column(POSITION, spine[POSITION]), path)
-        return f"SELECT * FROM read_parquet({text(str(path))})"
+        return f"SELECT * FROM read_parquet({literal(str(path))})"
 
     @cached_property
     def _keys(self) -> dict[str, str]:
         """Key column of the entity frame = its name in the spine."""
-        columns = dict.fromkeys(column for one in self.asked for column in one.keys.values())
+        columns = dict.fromkeys(column for query in self.queries for column in query.keys.values())
         return {column: f"key{number}" for number, column in enumerate(columns)}
 
     def _spine(self, con: duckdb.DuckDBPyConnection) -> pa.Table:
         return self.entities.spine(con, self._keys)
 
-    def _stored(self, con: duckdb.DuckDBPyConnection, one: ViewQuery, rows: int) -> pa.Table:
+    def _stored(self, con: duckdb.DuckDBPyConnection, query: ViewQuery, rows: int) -> pa.Table:
         """Return the features of a view that is stored, one row per row of the spine."""
-        met = con.sql(point_in_time.join_sql(self._view(con, one), "spine")).to_arrow_table()
-        values = met.drop_columns(POSITION).rename_columns(list(one.names))
-        return _placed(values, met[POSITION].to_numpy(), rows)
+        matched = con.sql(point_in_time.join_sql(self._view(con, query), "spine")).to_arrow_table()
+        values = matched.drop_columns(POSITION).rename_columns(list(query.names))
+        return _placed(values, matched[POSITION].to_numpy(), rows)
 
-    def _live(self, one: ViewQuery, spine: pa.Table) -> pa.Table:
+    def _live(self, query: ViewQuery, spine: pa.Table) -> pa.Table:
         """Return the features of a view that is computed from the facts, one row per row of the spine."""
-        from features.catalogue import group_named
-        from features.compute.historical import historical
-        from infra.settings import Settings
-        from infra.workspace import open_workspace
-
-        group = group_named(one.view.tags[GROUP_TAG])
-        if one.view.name != group.live_view:
-            raise Rejected(f"view {one.view.name}", f"the current one, {group.live_view}")
+        compute = live_function(self.settings.live)
         moments = spine[MOMENT]
         if last := self.settings.known_by:
             latest = pa.scalar(last, moments.type)
             moments = pc.if_else(pc.greater(moments, latest), latest, moments)
-        (key,) = one.keys.values()
-        asked = pa.table(
-            {group.entity.key: spine[self._keys[key]].cast("string"), "event_time": moments, POSITION: spine[POSITION]}
+        ((key, column),) = query.keys.items()
+        moments_by_key = pa.table(
+            {key: spine[self._keys[column]].cast("string"), "event_time": moments, POSITION: spine[POSITION]}
         )
-        found = historical(open_workspace(Settings(**self.settings.workspace)), group, asked.drop_null())
-        values = found.select(one.features).rename_columns(list(one.names))
+        view, group = query.view.name, query.view.tags[GROUP_TAG]
+        found = compute(self.settings.live_settings, view, group, moments_by_key.drop_null())
+        values = found.select(query.features).rename_columns(list(query.names))
         return _placed(values, found[POSITION].to_numpy(), spine.num_rows)
 
-    def _view(self, con: duckdb.DuckDBPyConnection, one: ViewQuery, *, own: bool = False) -> View:
+    def _view(self, con: duckdb.DuckDBPyConnection, query: ViewQuery, *, own: bool = False) -> View:
         """Return a view as the join sees it, in the words of its source; keys in those of the spine, or their own."""
-        source, settings = batch_source_of(one.view), self.settings
+        source, settings = batch_source_of(query.view), self.settings
         theirs = {new: old for old, new in source.field_mapping.items()}
         time, created = (theirs.get(c, c) for c in (source.timestamp_field, source.created_timestamp_column))
-        keys = {theirs.get(key, key): column if own else self._keys[column] for key, column in one.keys.items()}
-        features = tuple(theirs.get(feature, feature) for feature in one.features)
+        keys = {theirs.get(key, key): column if own else self._keys[column] for key, column in query.keys.items()}
+        features = tuple(theirs.get(feature, feature) for feature in query.features)
         known = None
         if self.as_known and created:
-            nightly = GROUP_TAG in one.view.tags and settings.publications is not None
-            times = publication_times(Path(settings.publications or ""), one.view.name) if nightly else None
+            nightly = GROUP_TAG in query.view.tags and settings.publications is not None
+            times = publication_times(Path(settings.publications or ""), query.view.name) if nightly else None
             known = point_in_time.known_sql(created, times, settings.publish_lag)
         needed = [*keys, *features, time, *([created] if created else [])]
-        rows = files.rows_of(con, source, needed, self.config.repo_path, optional_path(settings.lake))
-        return View(rows, keys, time, created or None, features, one.view.ttl, known, settings.known_by)
+        rows = files.rows_of(con, source, needed, self.config.repo_path)
+        return View(rows, keys, time, created or None, features, query.view.ttl, known, settings.known_by)
 
 
 def _placed(values: pa.Table, positions: Any, rows: int) -> pa.Table:

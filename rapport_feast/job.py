@@ -17,9 +17,9 @@ from feast.saved_dataset import SavedDatasetStorage
 
 from rapport_feast import files, sources
 from rapport_feast.errors import Rejected
-from rapport_feast.offline_config import RapportOfflineStoreConfig, optional_path
+from rapport_feast.offline_config import OfflineStoreSettings
 from rapport_feast.point_in_time import View
-from rapport_feast.sql import name, text
+from rapport_feast.sql import literal, quoted
 
 
 class RapportRetrievalJob(RetrievalJob):
@@ -81,12 +81,11 @@ class RapportRetrievalJob(RetrievalJob):
 
     def state(self) -> list[str]:
         """Return what the files of its sources are like: a job of the same state gives the same rows."""
-        settings = self._config.offline_store
         found = []
         for source in self._sources:
-            for file in files.files_of(source, self._config.repo_path, optional_path(settings.lake)):
-                told = Path(file).stat()
-                found.append(f"{file} {told.st_size} {told.st_mtime_ns}")
+            for file in files.files_of(source, self._config.repo_path):
+                status = Path(file).stat()
+                found.append(f"{file} {status.st_size} {status.st_mtime_ns}")
         return found
 
     def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
@@ -124,14 +123,15 @@ def pull_job(
 ) -> RetrievalJob:
     """Return the job for a query over one source."""
     keys, features, time, created = columns
-    settings: RapportOfflineStoreConfig = config.offline_store
+    settings: OfflineStoreSettings = config.offline_store
     needed = [*keys, *features, time, *([created] if created else [])]
 
     def ask(con: duckdb.DuckDBPyConnection) -> str:
-        rows = files.rows_of(con, source, needed, config.repo_path, optional_path(settings.lake))
+        rows = files.rows_of(con, source, needed, config.repo_path)
         found = query(View(rows, {key: key for key in keys}, time, created or None, tuple(features)))
         # Feast files what has no entity under an entity of its own.
-        return found if keys else f"SELECT *, {text(DUMMY_ENTITY_VAL)} AS {name(DUMMY_ENTITY_ID)} FROM ({found})"
+        dummy = f"{literal(DUMMY_ENTITY_VAL)} AS {quoted(DUMMY_ENTITY_ID)}"
+        return found if keys else f"SELECT *, {dummy} FROM ({found})"
 
     def compute() -> pa.Table:
         with settings.connect() as con:
@@ -144,6 +144,6 @@ def pull_job(
     def spool(path: Path, rows: int) -> None:
         with settings.connect() as con:
             form = f"FORMAT parquet, COMPRESSION lz4_raw, ROW_GROUP_SIZE {rows}"
-            con.execute(f"COPY ({ask(con)}) TO {text(str(path))} ({form})")
+            con.execute(f"COPY ({ask(con)}) TO {literal(str(path))} ({form})")
 
     return RapportRetrievalJob(config, compute, statement, sources=[source], spool=spool)

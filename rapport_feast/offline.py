@@ -7,7 +7,7 @@ company; any other Feast repository over Parquet files or Delta tables may as we
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import pandas as pd
@@ -27,7 +27,14 @@ from rapport_feast import files, point_in_time
 from rapport_feast.errors import Rejected
 from rapport_feast.history import History
 from rapport_feast.job import RapportRetrievalJob, pull_job
+from rapport_feast.offline_config import OfflineStoreSettings
 from rapport_feast.view_query import batch_source_of, query_of_view
+
+
+class RapportOfflineStoreConfig(OfflineStoreSettings):
+    """Settings of the store, in the module of its class: Feast finds either beside the other."""
+
+    type: Literal["rapport_feast.offline.RapportOfflineStore"] = "rapport_feast.offline.RapportOfflineStore"
 
 
 class RapportOfflineStore(OfflineStore):

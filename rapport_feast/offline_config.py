@@ -1,8 +1,7 @@
 """Settings of the offline store."""
 
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
 from feast.repo_config import FeastConfigBaseModel
@@ -11,10 +10,8 @@ from pydantic import Field
 from rapport_feast.publications import PUBLISH_LAG
 
 
-class RapportOfflineStoreConfig(FeastConfigBaseModel):
+class OfflineStoreSettings(FeastConfigBaseModel):
     """Settings of the store; a repository that is not Rapport's needs the type alone."""
-
-    type: Literal["rapport_feast.offline.RapportOfflineStore"] = "rapport_feast.offline.RapportOfflineStore"
 
     as_known: bool = True
     """Only rows whose created timestamp is not later than the entity row's time count, where a source has one."""
@@ -28,11 +25,11 @@ class RapportOfflineStoreConfig(FeastConfigBaseModel):
     publish_lag: timedelta = PUBLISH_LAG
     """After which time a night counts as published that the record does not know."""
 
-    lake: str | None = None
-    """Root of Rapport's lake."""
+    live: str | None = None
+    """Import path ``module:function`` of what computes live views; see ``rapport_feast.live``."""
 
-    workspace: dict[str, Any] = Field(default_factory=dict)
-    """Settings that open Rapport's workspace, for the views that are computed live."""
+    live_settings: dict[str, Any] = Field(default_factory=dict)
+    """Given to that function as they are."""
 
     threads: int | None = None
     memory: str | None = None
@@ -48,7 +45,3 @@ class RapportOfflineStoreConfig(FeastConfigBaseModel):
         con = duckdb.connect(config={key: value for key, value in limits.items() if value is not None})
         con.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
         return con
-
-
-def optional_path(path: str | None) -> Path | None:
-    return Path(path) if path else None

@@ -112,8 +112,8 @@ class RapportOnlineStore(RedisOnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[FeastRow]:
         """Return event time and values of each entity; nothing where there is no row or it is out of date."""
-        asked = ViewRead.of(config, table, requested_features)
-        (found,) = self._found(config, [(asked, entity_keys)])
+        read = ViewRead.of(config, table, requested_features)
+        (found,) = self._found(config, [(read, entity_keys)])
         return [feast_row(one) for one in found]
 
     async def online_read_async(
@@ -124,8 +124,8 @@ class RapportOnlineStore(RedisOnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[FeastRow]:
         """Return what ``online_read`` does."""
-        asked = ViewRead.of(config, table, requested_features)
-        (found,) = await self._found_async(config, [(asked, entity_keys)])
+        read = ViewRead.of(config, table, requested_features)
+        (found,) = await self._found_async(config, [(read, entity_keys)])
         return [feast_row(one) for one in found]
 
     def _read_features_per_fv(
@@ -138,12 +138,19 @@ class RapportOnlineStore(RedisOnlineStore):
         full_feature_names: bool,
         include_feature_view_version_metadata: bool,
     ) -> None:
-        people = [requested_entities(table, join_key_values, entity_name_to_join_key_map) for table, _ in grouped_refs]
-        asked = [ViewRead.of(config, *one) for one in grouped_refs]
-        answers = self._found(config, [(one, who.keys) for one, who in zip(asked, people, strict=True)])
-        for one, who, found in zip(asked, people, answers, strict=True):
+        requested = [
+            requested_entities(table, join_key_values, entity_name_to_join_key_map) for table, _ in grouped_refs
+        ]
+        reads = [ViewRead.of(config, *one) for one in grouped_refs]
+        answers = self._found(config, [(read, entities.keys) for read, entities in zip(reads, requested, strict=True)])
+        for read, entities, found in zip(reads, requested, answers, strict=True):
             fill_response(
-                online_features_response, one, who, found, full_feature_names, include_feature_view_version_metadata
+                online_features_response,
+                read,
+                entities,
+                found,
+                full_feature_names,
+                include_feature_view_version_metadata,
             )
 
     async def _read_features_per_fv_async(
@@ -156,12 +163,21 @@ class RapportOnlineStore(RedisOnlineStore):
         full_feature_names: bool,
         include_feature_view_version_metadata: bool,
     ) -> None:
-        people = [requested_entities(table, join_key_values, entity_name_to_join_key_map) for table, _ in grouped_refs]
-        asked = [ViewRead.of(config, *one) for one in grouped_refs]
-        answers = await self._found_async(config, [(one, who.keys) for one, who in zip(asked, people, strict=True)])
-        for one, who, found in zip(asked, people, answers, strict=True):
+        requested = [
+            requested_entities(table, join_key_values, entity_name_to_join_key_map) for table, _ in grouped_refs
+        ]
+        reads = [ViewRead.of(config, *one) for one in grouped_refs]
+        answers = await self._found_async(
+            config, [(read, entities.keys) for read, entities in zip(reads, requested, strict=True)]
+        )
+        for read, entities, found in zip(reads, requested, answers, strict=True):
             fill_response(
-                online_features_response, one, who, found, full_feature_names, include_feature_view_version_metadata
+                online_features_response,
+                read,
+                entities,
+                found,
+                full_feature_names,
+                include_feature_view_version_metadata,
             )
 
     def delete_table(self, config: RepoConfig, table: FeatureView) -> None:
@@ -263,26 +279,26 @@ class RapportOnlineStore(RedisOnlineStore):
     def _options(self, settings: RapportOnlineStoreConfig, retry: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         nodes, options = self._parse_connection_string(settings.connection_string)
         seconds = settings.timeout_seconds
-        told = {"socket_timeout": seconds, "socket_connect_timeout": min(seconds, CONNECT_SECONDS), "retry": retry}
-        return [{"host": node["host"], "port": int(node["port"])} for node in nodes], options | told
+        limits = {"socket_timeout": seconds, "socket_connect_timeout": min(seconds, CONNECT_SECONDS), "retry": retry}
+        return [{"host": node["host"], "port": int(node["port"])} for node in nodes], options | limits
 
-    def _found(self, config: RepoConfig, asked: Sequence[tuple["ViewRead", list[EntityKey]]]) -> list[list[EntityRow]]:
+    def _found(self, config: RepoConfig, reads: Sequence[tuple[ViewRead, list[EntityKey]]]) -> list[list[EntityRow]]:
         """Return what is online of the entities of each view, all in one go."""
         client = self._get_client(config.online_store)
         try:
-            return rows_by_view(asked, _pipelined(client, read_commands(config, asked)))
+            return rows_by_view(reads, _pipelined(client, read_commands(config, reads)))
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise self.address(config).silent(error) from error
 
     async def _found_async(
-        self, config: RepoConfig, asked: Sequence[tuple["ViewRead", list[EntityKey]]]
+        self, config: RepoConfig, reads: Sequence[tuple[ViewRead, list[EntityKey]]]
     ) -> list[list[EntityRow]]:
         client = await self._get_client_async(config.online_store)
         try:
             async with client.pipeline(transaction=False) as pipe:
-                for command in read_commands(config, asked):
+                for command in read_commands(config, reads):
                     pipe.execute_command(*command)
-                return rows_by_view(asked, await pipe.execute())
+                return rows_by_view(reads, await pipe.execute())
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise self.address(config).silent(error) from error
 

@@ -51,8 +51,8 @@ class ViewRead:
     def of(cls, config: RepoConfig, view: FeatureView, features: Sequence[str] | None) -> "ViewRead":
         """Return the question for some features of a view, or all."""
         name = compute_versioned_name(view, config.registry.enable_online_feature_view_versioning)
-        asked = list(features or (field.name for field in view.features))
-        return cls(view, name, asked, (view.tags or {}).get(SERVED_TAG) == "live")
+        names = list(features or (field.name for field in view.features))
+        return cls(view, name, names, (view.tags or {}).get(SERVED_TAG) == "live")
 
     @property
     def fields(self) -> list[bytes]:
@@ -60,7 +60,7 @@ class ViewRead:
         times = [time_field(self.name), *([row_field(self.name)] if self.live else [])]
         return [*times, *(feature_field(self.name, feature) for feature in self.features)]
 
-    def found(self, held: Sequence[bytes | None]) -> EntityRow:
+    def row_of(self, held: Sequence[bytes | None]) -> EntityRow:
         """Return what the fields hold."""
         stamp, *rest = held
         if stamp is None:
@@ -96,31 +96,31 @@ def requested_entities(table: FeatureView, join_key_values: Any, names: Any) -> 
 
 
 def fill_response(
-    response: Any, asked: ViewRead, who: RequestedEntities, found: list[EntityRow], full: bool, versions: bool
+    response: Any, read: ViewRead, entities: RequestedEntities, found: list[EntityRow], full: bool, versions: bool
 ) -> None:
     """Put what was found into Feast's answer, with statuses that Feast alone would not tell."""
     given = [
-        (one.at, {feature: (one.values or {}).get(feature, Value()) for feature in asked.features}) for one in found
+        (one.at, {feature: (one.values or {}).get(feature, Value()) for feature in read.features}) for one in found
     ]
     utils._populate_response_from_feature_data(
-        asked.features, given, who.rows, response, full, asked.view, who.length, versions
+        read.features, given, entities.rows, response, full, read.view, entities.length, versions
     )
-    for feature, vector in zip(asked.features, response.results[-len(asked.features) :], strict=True):
-        for one, rows in zip(found, who.rows, strict=True):
+    for feature, vector in zip(read.features, response.results[-len(read.features) :], strict=True):
+        for one, rows in zip(found, entities.rows, strict=True):
             for row in rows:
                 vector.statuses[row] = one.status(feature)
 
 
-def read_commands(config: RepoConfig, asked: Sequence[tuple[ViewRead, list[EntityKey]]]) -> list[tuple[Any, ...]]:
+def read_commands(config: RepoConfig, reads: Sequence[tuple[ViewRead, list[EntityKey]]]) -> list[tuple[Any, ...]]:
     version = config.entity_key_serialization_version
     return [
         ("HMGET", _redis_key(config.project, key, version), *fields)
-        for one, keys in asked
-        for fields in (one.fields,)
+        for read, keys in reads
+        for fields in (read.fields,)
         for key in keys
     ]
 
 
-def rows_by_view(asked: Sequence[tuple[ViewRead, list[EntityKey]]], answers: Iterable[Any]) -> list[list[EntityRow]]:
+def rows_by_view(reads: Sequence[tuple[ViewRead, list[EntityKey]]], answers: Iterable[Any]) -> list[list[EntityRow]]:
     held = iter(answers)
-    return [[one.found(next(held)) for _ in keys] for one, keys in asked]
+    return [[read.row_of(next(held)) for _ in keys] for read, keys in reads]

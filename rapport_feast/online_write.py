@@ -13,12 +13,11 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.types import Float64, Int64, String
 
-from features.catalogue import CATALOGUE
 from rapport_feast.row import binary_columns
 from rapport_feast.row.encoding import EncodedRows
 from rapport_feast.row.keys import feature_field, row_field, time_field
 from rapport_feast.row.layout import FOREVER_US, Packing
-from rapport_feast.tags import GROUP_TAG
+from rapport_feast.tags import GROUP_TAG, PACKED_TAG
 from rapport_feast.times import EPOCH, MICROSECOND
 
 DTYPES = {Int64: "int64", Float64: "float64", String: "string"}
@@ -30,14 +29,13 @@ FeastWrite = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 def packing_of(view: FeatureView) -> Packing | None:
     """Return how the rows of a view are packed; not at all if a feature is of another type.
 
-    Feast does not keep the order in which features were declared, so it is that of the catalogue for a group's view,
-    and by name for any other. A view of a definition that the catalogue no longer has is not packed.
+    Feast does not keep the order in which features were declared, so it is the one that a tag says for a view of
+    Rapport, and by name for any other. A view of Rapport without the tag is not packed.
     """
     tags, dtypes = view.tags or {}, {field.name: DTYPES.get(field.dtype) for field in view.features}
     version, names = tags.get("version", NO_VERSION), sorted(dtypes)
     if GROUP_TAG in tags:
-        group = next((one for one in CATALOGUE if (one.name, one.version) == (tags[GROUP_TAG], version)), None)
-        names = [feature.name for feature in group.outputs] if group else []
+        names = tags.get(PACKED_TAG, "").split(",")
     if sorted(names) != sorted(dtypes) or None in dtypes.values():
         return None
     return Packing({name: str(dtypes[name]) for name in names}, version if VERSION.fullmatch(version) else NO_VERSION)

@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from infra.clock import Nights
 from rapport_feast.files import SourceRows
-from rapport_feast.sql import interval, moment, name
-from rapport_feast.times import MICROSECOND, day_number
+from rapport_feast.sql import interval, moment, quoted
+from rapport_feast.times import DAY, MICROSECOND, day_number
 
 POSITION, MOMENT = "position", "moment"
 
@@ -63,46 +62,46 @@ def join_sql(view: View, spine: str) -> str:
     """
     file, number = view.rows.row
     features = "".join(f", x.f{i}" for i in range(len(view.features)))
-    columns = "".join(f"{name(column)} AS f{i}, " for i, column in enumerate(view.features))
+    columns = "".join(f"{quoted(column)} AS f{i}, " for i, column in enumerate(view.features))
     return f"""
-        WITH met AS ({met_sql(view, spine)})
-        SELECT met.{POSITION}{features}
-        FROM met JOIN (SELECT {columns}{file} AS file, {number} AS number FROM {view.rows.relation}) AS x
-             ON met.file = x.file AND met.number = x.number"""
+        WITH matched AS ({matched_sql(view, spine)})
+        SELECT matched.{POSITION}{features}
+        FROM matched JOIN (SELECT {columns}{file} AS file, {number} AS number FROM {view.rows.relation}) AS x
+             ON matched.file = x.file AND matched.number = x.number"""
 
 
-def met_sql(view: View, spine: str) -> str:
+def matched_sql(view: View, spine: str) -> str:
     """Return the query for ``position`` and the row of the source that it meets, as ``file`` and ``number``.
 
     Notes
     -----
     Keys are numbered first: it leaves out rows nobody asks for, and numbers sort faster than texts.
     """
-    asked = ", ".join(map(name, view.keys.values()))
+    keys = ", ".join(map(quoted, view.keys.values()))
     alive = f"WHERE r.true_at >= s.{MOMENT} - {interval(view.ttl)}" if view.ttl else ""
     # Known before, yet newer: what comes later loses against it. Without a second time the order itself is the answer.
     wins = "true_at = max(true_at) OVER known_order AND " if view.known else ""
     return f"""
-        WITH people AS MATERIALIZED (
-            SELECT *, row_number() OVER () AS person FROM (SELECT DISTINCT {asked or "1 AS everybody"} FROM {spine})),
+        WITH entities AS MATERIALIZED (
+            SELECT *, row_number() OVER () AS entity FROM (SELECT DISTINCT {keys or "1 AS every_row"} FROM {spine})),
         candidates AS ({_candidates(view)}),
         winners AS (
-            SELECT person, true_at, known_at, file, number FROM candidates
+            SELECT entity, true_at, known_at, file, number FROM candidates
             WINDOW known_order AS (
-                PARTITION BY person ORDER BY known_at, true_at, made_at NULLS FIRST, file, number
+                PARTITION BY entity ORDER BY known_at, true_at, made_at NULLS FIRST, file, number
                 ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
             QUALIFY {wins}lead(known_at) OVER known_order IS DISTINCT FROM known_at
         ),
-        asked AS (
-            SELECT {POSITION}, {MOMENT}, person FROM {spine} JOIN people {f"USING ({asked})" if asked else "ON true"})
+        requested AS (
+            SELECT {POSITION}, {MOMENT}, entity FROM {spine} JOIN entities {f"USING ({keys})" if keys else "ON true"})
         SELECT s.{POSITION}, r.file, r.number
-        FROM asked AS s ASOF JOIN winners AS r ON s.person = r.person AND s.{MOMENT} >= r.known_at
+        FROM requested AS s ASOF JOIN winners AS r ON s.entity = r.entity AND s.{MOMENT} >= r.known_at
         {alive}"""
 
 
 def keys_sql(view: View, start: datetime, end: datetime) -> str:
     """Return the query for the keys of a view that have a row within a span, both ends included."""
-    keys = ", ".join(f"{name(column)} AS {name(theirs)}" for column, theirs in view.keys.items())
+    keys = ", ".join(f"{quoted(column)} AS {quoted(theirs)}" for column, theirs in view.keys.items())
     within = f"{_utc(view.time)} BETWEEN {moment(start)} AND {moment(end)}"
     return f"SELECT DISTINCT {keys} FROM {view.rows.relation} WHERE {within}"
 
@@ -110,7 +109,7 @@ def keys_sql(view: View, start: datetime, end: datetime) -> str:
 def latest_sql(view: View, start: datetime | None, end: datetime | None) -> str:
     """Return the query for the newest row of each key within a span."""
     file, number = view.rows.row
-    keys = ", ".join(map(name, view.keys))
+    keys = ", ".join(map(quoted, view.keys))
     made = f", {_utc(view.created)} DESC NULLS LAST" if view.created else ""
     order = f"ORDER BY {_utc(view.time)} DESC{made}, {file} DESC, {number} DESC"
     newest = f"""
@@ -144,40 +143,41 @@ def known_sql(created: str, times: Mapping[date, datetime] | None, lag: timedelt
     if not times:
         return late
     first, last = min(times), max(times)
-    stamps = ", ".join(moment(times[night]) if night in times else "NULL" for night in Nights(first, last))
+    nights = (first + n * DAY for n in range((last - first).days + 1))
+    stamps = ", ".join(moment(times[night]) if night in times else "NULL" for night in nights)
     place = f"epoch_us({_utc(created)}) // 86400000000 - {day_number(first)} + 1"
     return f"coalesce(CASE WHEN {place} > 0 THEN [{stamps}][{place}] END, {late})"
 
 
 def _candidates(view: View) -> str:
-    """Return person, times and row numbers of the rows that anybody in the spine could meet."""
+    """Return entity, times and row numbers of the rows that anybody in the spine could meet."""
     true_at, made_at = _utc(view.time), _utc(view.created) if view.created else "NULL::TIMESTAMPTZ"
     file, number = view.rows.row
     known = view.known or true_at
     where = [f"{true_at} IS NOT NULL", f"{known} IS NOT NULL"]
     if view.known_by:
         where.append(f"{made_at if view.created else true_at} <= {moment(view.known_by)}")
-    keys = "".join(f"{name(column)} AS k{i}, " for i, column in enumerate(view.keys))
-    same = " AND ".join(f"x.k{i} = people.{name(theirs)}" for i, theirs in enumerate(view.keys.values()))
+    keys = "".join(f"{quoted(column)} AS k{i}, " for i, column in enumerate(view.keys))
+    same = " AND ".join(f"x.k{i} = entities.{quoted(theirs)}" for i, theirs in enumerate(view.keys.values()))
     return f"""
-            SELECT people.person, x.true_at, x.made_at, x.known_at, x.file, x.number
+            SELECT entities.entity, x.true_at, x.made_at, x.known_at, x.file, x.number
             FROM (SELECT {keys}{true_at} AS true_at, {made_at} AS made_at, greatest({true_at}, {known}) AS known_at,
                          {file} AS file, {number} AS number
                   FROM {view.rows.relation} WHERE {" AND ".join(where)}) AS x
-                 JOIN people ON {same or "true"}"""
+                 JOIN entities ON {same or "true"}"""
 
 
 def _columns(view: View) -> str:
-    asked = (*view.keys, *view.features, view.time, *([view.created] if view.created else []))
-    return ", ".join(map(name, dict.fromkeys(asked)))
+    columns = (*view.keys, *view.features, view.time, *([view.created] if view.created else []))
+    return ", ".join(map(quoted, dict.fromkeys(columns)))
 
 
 def _within(view: View, start: datetime | None, end: datetime | None) -> str:
     bounds = [f"{_utc(view.time)} >= {moment(start)}"] if start else []
     bounds += [f"{_utc(view.time)} <= {moment(end)}"] if end else []
-    return " AND ".join([f"{name(view.time)} IS NOT NULL", *bounds])
+    return " AND ".join([f"{quoted(view.time)} IS NOT NULL", *bounds])
 
 
 def _utc(column: str) -> str:
     """Return a time column in microseconds with its zone; the session's zone is UTC, so one without is UTC."""
-    return f"{name(column)}::TIMESTAMPTZ"
+    return f"{quoted(column)}::TIMESTAMPTZ"

@@ -78,13 +78,13 @@ class Portions:
 
 def spooled_rows(folder: Path, job: RapportRetrievalJob, spool: Callable[[Path, int], None]) -> Path:
     """Return the file of a job's rows: that of a killed run, if nothing of the source changed since."""
-    file, told = folder / SPOOL, folder / "source.json"
+    file, record = folder / SPOOL, folder / "source.json"
     state = {"source": job.state()}
-    if file.exists() and told.exists() and json.loads(told.read_text(encoding="utf-8")) == state:
+    if file.exists() and record.exists() and json.loads(record.read_text(encoding="utf-8")) == state:
         return file
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     spool(folder / f"{SPOOL}.new", PORTION)
     (folder / f"{SPOOL}.new").replace(file)
-    write_json(told, state)
+    write_json(record, state)
     return file

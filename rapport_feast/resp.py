@@ -3,20 +3,12 @@
 from collections.abc import Sequence
 
 
-def bulk(word: bytes) -> bytes:
-    return b"$%d\r\n%b\r\n" % (len(word), word)
-
-
-def command(*words: bytes) -> bytes:
-    return b"*%d\r\n" % len(words) + b"".join(map(bulk, words))
-
-
 def encode_command(parts: Sequence[str | bytes]) -> bytes:
     r"""Return a command as it goes over the wire.
 
     Examples
     --------
-    >>> command(("GET", b"k"))
+    >>> encode_command(("GET", b"k"))
     b'*2\r\n$3\r\nGET\r\n$1\r\nk\r\n'
     """
     raw = [part.encode() if isinstance(part, str) else part for part in parts]

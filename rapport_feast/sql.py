@@ -5,14 +5,26 @@ from datetime import datetime, timedelta
 from rapport_feast.times import MICROSECOND
 
 
-def name(column: str) -> str:
-    """Quote a name for SQL."""
+def quoted(column: str) -> str:
+    """Return a column's name as SQL.
+
+    Examples
+    --------
+    >>> quoted("Customer ID")
+    '"Customer ID"'
+    """
     return '"' + column.replace('"', '""') + '"'
 
 
-def text(value: str) -> str:
-    """Quote a text for SQL."""
-    return "'" + value.replace("'", "''") + "'"
+def literal(text: str) -> str:
+    """Return a text as an SQL literal.
+
+    Examples
+    --------
+    >>> literal("it's")
+    "'it''s'"
+    """
+    return "'" + text.replace("'", "''") + "'"
 
 
 def moment(at: datetime) -> str:

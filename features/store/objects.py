@@ -16,7 +16,7 @@ from features.compute.tables import features_table
 from features.declare.expression_types import DType
 from features.declare.group import Group
 from rapport_feast.errors import Rejected
-from rapport_feast.tags import GROUP_TAG, SERVED_TAG
+from rapport_feast.tags import GROUP_TAG, PACKED_TAG, SERVED_TAG
 
 TYPES: dict[DType, FeastType] = {"int64": Int64, "float64": Float64, "string": String}
 # A row stays true until the next one: the night on which an entity's last fact leaves its longest window writes
@@ -60,6 +60,7 @@ def _view(group: Group, name: str, served: str, lake: Path) -> FeatureView:
         tags={
             GROUP_TAG: group.name,
             SERVED_TAG: served,
+            PACKED_TAG: ",".join(feature.name for feature in group.outputs),
             "version": group.version,
             "owner": group.owner,
             "purpose": group.purpose,

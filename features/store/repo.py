@@ -20,6 +20,7 @@ from infra.workspace import Workspace
 from rapport_feast.address import OnlineStore
 from rapport_feast.atomic import write_json
 from rapport_feast.locks import exclusive_lock
+from rapport_feast.tags import PACKED_TAG
 
 
 def registered_views(ws: Workspace) -> set[str]:
@@ -34,6 +35,7 @@ UNFINISHED = ".publish"
 
 
 # Of the settings, what a live view needs to be computed.
+LIVE = "features.store.live:live_values"
 SHARED = {"company", "home", "public_data", "engine", "threads", "memory"}
 
 
@@ -81,8 +83,8 @@ def offline_store(ws: Workspace, known_by: date | None = None) -> dict[str, Any]
         "type": "rapport_feast.offline.RapportOfflineStore",
         "known_by": cutoff(known_by) if known_by else None,
         "publications": str(path_of(ws)),
-        "lake": str(ws.lake.root),
-        "workspace": ws.settings.model_dump(mode="json", include=SHARED),
+        "live": LIVE,
+        "live_settings": ws.settings.model_dump(mode="json", include=SHARED),
         "threads": ws.settings.threads,
         "memory": ws.settings.memory,
         "spill": str(ws.lake.spill()),
@@ -131,5 +133,5 @@ def definitions(ws: Workspace, groups: Sequence[Group]) -> str:
         for g in groups
     ]
     return hashlib.sha256(
-        json.dumps([feast.__version__, str(ws.lake.root), ws.metadata_url("feast"), stated]).encode()
+        json.dumps([feast.__version__, PACKED_TAG, str(ws.lake.root), ws.metadata_url("feast"), stated]).encode()
     ).hexdigest()

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from features.catalogue import groups_of
+from features.compute.tables import features_table
 from features.declare.expression_types import DType
 from features.declare.group import Group
 from features.store.objects import split_ref
@@ -61,6 +62,7 @@ def training_frame(ws: Workspace, spine: pd.DataFrame, refs: Sequence[str], nigh
     _refuse_unusable(spine, keys, list(types))
     for group in (group for view, group in groups.items() if view == group.view):
         refuse_unbuilt(ws, group)
+        ws.lake.files(features_table(group))  # refuses damaged files, which Feast would read as they are
     if spine.empty:
         return spine.assign(**{name: pd.Series(dtype=PANDAS[dtype]) for name, dtype in types.items()})
     asked = pd.DataFrame({key: spine[key].astype(str).to_numpy() for key in keys})

@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from rapport_feast.resp import bulk, command
+from rapport_feast.resp import encode_bulk, encode_command
 from rapport_feast.row.binary_columns import _offsets, join_rows, lengths_of
 from rapport_feast.row.encoding import EncodedRows
 from rapport_feast.row.script import WRITE_SHA
@@ -12,12 +12,12 @@ from rapport_feast.row.script import WRITE_SHA
 def row_commands(rows: EncodedRows, flags: tuple[bytes, bytes]) -> pa.Array:
     """Return one RESP command per row."""
     count = 3 + 1 + 2 + 4 + 2 * len(rows.fields)
-    constant = command(b"EVALSHA", WRITE_SHA, b"1").partition(b"\r\n")[2]
+    constant = encode_command((b"EVALSHA", WRITE_SHA, b"1")).partition(b"\r\n")[2]
     pieces: list[pa.Array | bytes] = [b"*%d\r\n" % count + constant, *bulk_column(rows.keys)]
-    pieces += [b"".join(map(bulk, (*flags, rows.mark[0]))), *bulk_column(*rows.mark[1])]
-    pieces += [bulk(rows.stamp[0]), *bulk_column(rows.stamp[1])]
+    pieces += [b"".join(map(encode_bulk, (*flags, rows.mark[0]))), *bulk_column(*rows.mark[1])]
+    pieces += [encode_bulk(rows.stamp[0]), *bulk_column(rows.stamp[1])]
     for name, values in zip(rows.fields, rows.values, strict=True):
-        pieces += [bulk(name), *bulk_column(values)]
+        pieces += [encode_bulk(name), *bulk_column(values)]
     return join_rows(pieces, len(rows.keys))
 
 

@@ -11,7 +11,7 @@ import hiredis
 
 from rapport_feast.address import OnlineStore
 from rapport_feast.errors import Terminal, Transient
-from rapport_feast.resp import command
+from rapport_feast.resp import encode_command
 from rapport_feast.row.script import WRITE
 
 TRANSIENT_ERRORS = (
@@ -35,13 +35,13 @@ class NodeConnection:
         """Log in and choose the database."""
         login = [part.encode() for part in (self.store.username, self.store.password) if part]
         if self.store.password:
-            self._call(command(b"AUTH", *login), deadline)
+            self._call(encode_command((b"AUTH", *login)), deadline)
         if self.store.db:
-            self._call(command(b"SELECT", b"%d" % self.store.db), deadline)
+            self._call(encode_command((b"SELECT", b"%d" % self.store.db)), deadline)
 
     def load(self, deadline: float) -> None:
         """Load the script of the rows."""
-        self._call(command(b"SCRIPT", b"LOAD", WRITE.encode()), deadline)
+        self._call(encode_command((b"SCRIPT", b"LOAD", WRITE.encode())), deadline)
 
     def send(self, content: memoryview | bytes, deadline: float) -> None:
         """Send commands."""

@@ -25,7 +25,7 @@ from redis.crc import key_slot
 
 from rapport_feast.address import ANSWER_SECONDS, CONNECT_SECONDS, OnlineStore
 from rapport_feast.errors import Transient
-from rapport_feast.resp import command
+from rapport_feast.resp import encode_command
 from rapport_feast.row.binary_columns import Int64
 from rapport_feast.row.commands import content_of, row_commands
 from rapport_feast.row.connection import NodeConnection, server_error
@@ -137,8 +137,8 @@ class RowWriter:
         except BaseException:
             self.close()  # answers of what was sent would be taken for those of what comes next
             raise
-        told = np.concatenate(verdicts) if verdicts else np.empty(0, np.int8)
-        return WriteResult(int(np.count_nonzero(told)), np.flatnonzero(told == 0))
+        accepted = np.concatenate(verdicts) if verdicts else np.empty(0, np.int8)
+        return WriteResult(int(np.count_nonzero(accepted)), np.flatnonzero(accepted == 0))
 
     def heartbeat(self, applied_us: int, position: int) -> None:
         """Say up to which log time and position everything accepted is online."""
@@ -146,7 +146,8 @@ class RowWriter:
         line = self.line(key)
         deadline = time.monotonic() + self.seconds
         try:
-            line.send(command(b"EVAL", HEARTBEAT.encode(), b"1", key, b"%d" % applied_us, b"%d" % position), deadline)
+            words = (b"EVAL", HEARTBEAT.encode(), b"1", key, b"%d" % applied_us, b"%d" % position)
+            line.send(encode_command(words), deadline)
             (answer,) = line.answers(1, deadline)
             if isinstance(answer, hiredis.HiredisError):
                 raise server_error(self.store, answer)
@@ -213,8 +214,8 @@ class RowWriter:
     def _node(self, key: bytes) -> tuple[str, int]:
         if not self._slots:
             with self.store.client(seconds=self.seconds, retries=0) as client:
-                told = client.execute_command("CLUSTER SLOTS")
-            self._slots = sorted(_ranges(told, self.store.host))
+                slots = client.execute_command("CLUSTER SLOTS")
+            self._slots = sorted(_ranges(slots, self.store.host))
         slot = key_slot(key)
         for first, last, address in self._slots:
             if first <= slot <= last:
@@ -232,9 +233,9 @@ class Chunk:
     posted: list[tuple["NodeConnection", Int64]] = field(default_factory=list)
 
 
-def _ranges(told: Any, host: str) -> Iterator[tuple[int, int, tuple[str, int]]]:
-    """Yield the slots and the address of each primary, from what ``CLUSTER SLOTS`` told redis-py."""
-    for (first, last), nodes in told.items():
+def _ranges(slots: Any, host: str) -> Iterator[tuple[int, int, tuple[str, int]]]:
+    """Yield the slots and the address of each primary, from what ``CLUSTER SLOTS`` answered."""
+    for (first, last), nodes in slots.items():
         address, port = nodes["primary"][:2]
         named = address.decode() if isinstance(address, bytes) else address
         yield int(first), int(last), (named or host, int(port))

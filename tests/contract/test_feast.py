@@ -446,6 +446,7 @@ def test_definitions_are_applied_once_with_a_service_for_each_model(ws: Workspac
     assert view.tags == {
         "rapport.group": group.name,
         "served": "nightly",
+        "rapport.packed": ",".join(feature.name for feature in group.outputs),
         "version": group.version,
         "owner": group.owner,
         "purpose": group.purpose,

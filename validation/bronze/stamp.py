@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from infra.clock import Nights, cutoff, start_of
 from infra.company.source import Source
-from infra.sql import literal, quoted
 from infra.workspace import Workspace
 from rapport_feast.errors import Rejected
+from rapport_feast.sql import literal, quoted
 from rapport_feast.times import EPOCH_DAY
 from validation.bronze.plan import Plan
 from validation.sources.protocol import BROKEN

@@ -1,6 +1,6 @@
 """The columns of silver: those of every fact, and a contract's own."""
 
-from infra.sql import quoted
+from rapport_feast.sql import quoted
 from validation.contracts.language import Contract
 
 FACT_COLUMNS = (

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from infra.company.source import Source
-from infra.sql import literal, quoted
+from rapport_feast.sql import literal, quoted
 from validation.contracts.language import Column, Contract, Rule
 from validation.contracts.parse import parsed_sql
 from validation.contracts.silver import silver_columns

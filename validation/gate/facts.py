@@ -7,8 +7,8 @@ import duckdb
 
 from infra.clock import Nights
 from infra.company.source import Source
-from infra.sql import quoted
 from rapport_feast.errors import Rejected
+from rapport_feast.sql import quoted
 from validation.contracts.language import Contract
 from validation.sources.typed_rows import BRONZE_COLUMNS, typed_rows
 

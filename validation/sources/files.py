@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from infra.company.source import Source
-from infra.sql import quoted
 from rapport_feast.errors import Rejected
+from rapport_feast.sql import quoted
 from validation.contracts.standard import CONTRACTS
 from validation.sources.json_text import records
 from validation.sources.protocol import BROKEN, mapped_columns

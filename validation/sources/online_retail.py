@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from infra.company.source import Source
-from infra.sql import quoted
+from rapport_feast.sql import quoted
 from validation.sources.files import Parquet
 from validation.sources.protocol import mapped_columns
 

@@ -7,8 +7,8 @@ from typing import Protocol
 import pyarrow as pa
 
 from infra.company.source import Source
-from infra.sql import literal, quoted
 from rapport_feast.errors import Rejected
+from rapport_feast.sql import literal, quoted
 
 BROKEN, FAULT = "_broken", "_fault"
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from infra.company.source import Source
-from infra.sql import literal, quoted
 from rapport_feast.errors import Rejected
+from rapport_feast.sql import literal, quoted
 from validation.contracts.language import Column, Contract
 from validation.contracts.masks import masked_sql
 from validation.contracts.parse import DUCKDB, parsed_sql
