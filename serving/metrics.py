@@ -38,7 +38,7 @@ class ServiceMetrics(Collector):
         self._buckets: dict[str, list[int]] = {}
         self._seconds: Counter[str] = Counter()
 
-    def answered(self, path: str, status: int, seconds: float) -> None:
+    def observe(self, path: str, status: int, seconds: float) -> None:
         """Count an answer and how long it took."""
         self.requests[path, status] += 1
         buckets = self._buckets.get(path)
@@ -73,12 +73,12 @@ class ServiceMetrics(Collector):
         yield CounterMetricFamily(
             "rapport_degraded", "Answers with a value that fell for a fault or for age.", value=self.degraded
         )
-        for name, (told, value) in self.gauges().items():
-            yield GaugeMetricFamily(f"rapport_{name}", told, value=value)
+        for name, (meaning, value) in self.gauges().items():
+            yield GaugeMetricFamily(f"rapport_{name}", meaning, value=value)
 
 
-def _counter(name: str, told: str, label: str, counts: Counter[str]) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, told, labels=[label])
+def _counter(name: str, meaning: str, label: str, counts: Counter[str]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, meaning, labels=[label])
     for word, count in counts.items():
         family.add_metric([word], count)
     return family

@@ -64,5 +64,5 @@ class App:
 
 
 def create_app(ws: Workspace, conversations: Callable[[], ConversationFeatures] | None = None) -> App:
-    """Return the service of a workspace; it keeps sessions if it is told how their features are compiled."""
+    """Return the service of a workspace; it keeps sessions if it is given how their features are compiled."""
     return App(ws, conversations)

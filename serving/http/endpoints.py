@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from infra.workspace import Workspace
-from rapport_feast.errors import Transient
+from serving.errors import ModelNotServed
 from serving.http.lookup_schema import service_schema, view_schema
 from serving.http.openapi import openapi
 from serving.http.requests import find_model, read_ids
@@ -41,7 +41,7 @@ class Endpoints:
 
     async def metrics(self, _: Request) -> Response:
         """Return the counters in Prometheus' text form."""
-        return Response(self.state.meter.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(self.state.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     async def description(self, _: Request) -> Response:
         """Return the OpenAPI page."""
@@ -64,17 +64,17 @@ class Endpoints:
 
     async def score(self, request: Request) -> Response:
         """Score entities with a champion model."""
-        begun = time.perf_counter()
+        started = time.perf_counter()
         name, body = request.path_params["model"], await read_body(request.receive)
         state, models = self.state, self.state.models
-        if name in state.shelf.refused and name not in models:
-            raise Transient(f"Model {name} is not served: {state.shelf.refused[name]}")
+        if name in state.artifacts.refused and name not in models:
+            raise ModelNotServed(f"Model {name} is not served: {state.artifacts.refused[name]}")
         model = find_model(models, name)
         key = state.views.key_of(model.manifest.entity)
         ids = read_ids(body, key)
         plan = state.planner.plan(dict.fromkeys(model.references, key), full_names=True, with_views=False)
         entities = {key: ids}
-        found = await state.reader.read(plan, entities)
-        answer = json_response(score_response(model, ids, plan, found, state.deliver(found, entities)))
-        state.meter.answered("/v1/score", 200, time.perf_counter() - begun)
+        result = await state.reader.read(plan, entities)
+        answer = json_response(score_response(model, ids, plan, result, state.record_response(result, entities)))
+        state.metrics.observe("/v1/score", 200, time.perf_counter() - started)
         return answer

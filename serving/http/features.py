@@ -30,7 +30,7 @@ class FeaturesEndpoint:
             return
         except BodyTooLarge as error:
             body, status, headers = error_response(error)
-            self.state.meter.answered(self.path, status, 0.0)
+            self.state.metrics.observe(self.path, status, 0.0)
         else:
             body, status, headers = await self.answer(content)
         await send({"type": "http.response.start", "status": status, "headers": [*headers, _content_length(body)]})
@@ -38,20 +38,20 @@ class FeaturesEndpoint:
 
     async def answer(self, content: bytes) -> RawResponse:
         """Return body, status and headers of the answer to the body of a request."""
-        begun = time.perf_counter()
+        started = time.perf_counter()
         try:
             body, status, headers = await self._answer(content), 200, JSON_HEADERS
         except RapportError as error:
             body, status, headers = error_response(error)
-        self.state.meter.answered(self.path, status, time.perf_counter() - begun)
+        self.state.metrics.observe(self.path, status, time.perf_counter() - started)
         return body, status, headers
 
     async def _answer(self, body: bytes) -> bytes:
         state = self.state
-        wanted = read_features(body, state.planner, lambda: state.models)
-        found = await state.reader.read(wanted.plan, wanted.entities)
-        request = state.deliver(found, wanted.entities)
-        return features_response(wanted, found, request)
+        query = read_features(body, state.planner, lambda: state.models)
+        result = await state.reader.read(query.plan, query.entities)
+        request = state.record_response(result, query.entities)
+        return features_response(query, result, request)
 
 
 def _content_length(body: bytes) -> tuple[bytes, bytes]:

@@ -23,9 +23,9 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 TYPES = {"int64": "integer", "float64": "number", "string": "string"}
 INPUT_TYPES = {"text": "string", "integer": "integer", "decimal": "number", "boolean": "boolean"}
 DECLARED_FEATURES: Mapping[str, Mapping[str, Feature]] = {
-    view: {feature.name: feature for feature in one.outputs}
-    for one in DECLARED
-    for view in ([one.view, one.live_view] if isinstance(one, Group) else [one.view])
+    view: {feature.name: feature for feature in reference.outputs}
+    for reference in DECLARED
+    for view in ([reference.view, reference.live_view] if isinstance(reference, Group) else [reference.view])
 }
 Schema = dict[str, Any]
 
@@ -35,16 +35,16 @@ def view_schema(name: str, views: Views) -> Schema:
 
     Raises
     ------
-    UnknownName
+    UnknownView
         There is no such view.
     """
     if name in REQUEST_VIEWS:
         request = REQUEST_VIEWS[name]
-        asked = [Reference(request.view, feature.name) for feature in request.outputs]
-        return _lookup(request.view, asked, [], {"features": _const(map(str, asked))}, views)
+        references = [Reference(request.view, feature.name) for feature in request.outputs]
+        return _lookup(request.view, references, [], {"features": _const(map(str, references))}, views)
     view = views.view(name)
-    asked = [Reference(view.name, feature) for feature in DECLARED_FEATURES.get(view.name, view.features)]
-    return _lookup(view.name, asked, [view.key], {"features": _const(map(str, asked))}, views)
+    references = [Reference(view.name, feature) for feature in DECLARED_FEATURES.get(view.name, view.features)]
+    return _lookup(view.name, references, [view.key], {"features": _const(map(str, references))}, views)
 
 
 def service_schema(model: Model, views: Views) -> Schema:
@@ -54,26 +54,34 @@ def service_schema(model: Model, views: Views) -> Schema:
     return _lookup(name, model.references, [key], {"feature_service": {"const": name}}, views)
 
 
-def _lookup(name: str, asked: Iterable[Reference], keys: list[str], wanted: Schema, views: Views) -> Schema:
-    asked = list(asked)
-    requests = {REQUEST_VIEWS[one.view].view: REQUEST_VIEWS[one.view] for one in asked if one.view in REQUEST_VIEWS}
-    entities = {key: _ids() for key in keys} | {n: s for one in requests.values() for n, s in _inputs(one).items()}
+def _lookup(name: str, references: Iterable[Reference], keys: list[str], selection: Schema, views: Views) -> Schema:
+    references = list(references)
+    requests = {
+        REQUEST_VIEWS[reference.view].view: REQUEST_VIEWS[reference.view]
+        for reference in references
+        if reference.view in REQUEST_VIEWS
+    }
+    entities = {key: _ids() for key in keys} | {
+        n: s for reference in requests.values() for n, s in _inputs(reference).items()
+    }
     return {
         "name": name,
         "request": {
             "$schema": DIALECT,
             "type": "object",
-            "properties": {"entities": _object(entities), **wanted},
-            "required": ["entities", *wanted],
+            "properties": {"entities": _object(entities), **selection},
+            "required": ["entities", *selection],
         },
         "answer": {
             "$schema": DIALECT,
             "type": "object",
             "properties": {
-                "metadata": _object({"feature_names": _const([*keys, *(one.feature for one in asked)])}),
+                "metadata": _object(
+                    {"feature_names": _const([*keys, *(reference.feature for reference in references)])}
+                ),
                 "rapport": {"type": "object"},
                 "results": _tuple(
-                    [*(_column({"type": "string"}, computed=True) for _ in keys), *map(_column_of(views), asked)]
+                    [*(_column({"type": "string"}, computed=True) for _ in keys), *map(_column_of(views), references)]
                 ),
             },
             "required": ["metadata", "results", "rapport"],
@@ -117,14 +125,16 @@ def _inputs(request: Request) -> dict[str, Schema]:
 def _input(column: Column) -> Schema:
     """Return the schema of an input of a request: what the gate would let in."""
     kind = INPUT_TYPES[column.type]
-    said: Schema = {"type": kind if column.required else [kind, "null"], "description": column.meaning}
+    schema: Schema = {"type": kind if column.required else [kind, "null"], "description": column.meaning}
     if column.type == "text":
-        said |= {"maxLength": MAX_TEXT} | ({"minLength": 1} if column.required else {})
+        schema |= {"maxLength": MAX_TEXT} | ({"minLength": 1} if column.required else {})
     if column.allowed:
-        said["enum"] = [*column.allowed, *([] if column.required else [None, ""])]
+        schema["enum"] = [*column.allowed, *([] if column.required else [None, ""])]
     if column.pattern:
-        said["pattern"] = f"^(?:{column.pattern})$"
-    return said | {word: end for word, end in (("minimum", column.least), ("maximum", column.most)) if end is not None}
+        schema["pattern"] = f"^(?:{column.pattern})$"
+    return schema | {
+        word: end for word, end in (("minimum", column.least), ("maximum", column.most)) if end is not None
+    }
 
 
 def _ids() -> Schema:

@@ -12,7 +12,7 @@ from serving.forms.score import ScoreRequest, ScoreResponse
 from serving.forms.service import ErrorResponse, Health, Readiness
 from serving.forms.sessions import SessionResponse, TurnBody, TurnResponse
 
-FORMS = (
+RESPONSE_TYPES = (
     FeaturesRequest,
     FeaturesResponse,
     ScoreRequest,
@@ -28,7 +28,7 @@ ERRORS = {
     "400": "The body is no JSON object.",
     "404": "A feature, view, feature service, entity or model does not exist.",
     "413": f"The body has more than {MAX_BODY_BYTES} bytes.",
-    "422": "The body is not in the form asked for.",
+    "422": "The body does not have the form of its schema.",
     "503": "The service is still loading: without the published views it does not know the features.",
 }
 
@@ -126,20 +126,20 @@ def _page() -> dict[str, Any]:
                 )
             },
         },
-        "components": {"schemas": _schemas(FORMS)},
+        "components": {"schemas": _schemas(RESPONSE_TYPES)},
     }
 
 
 def _session_paths() -> dict[str, Any]:
     conversation = {"parameters": [_parameter("conversation")]}
-    told = {status: _answer(ERRORS[status], ErrorResponse) for status in ("400", "413", "422", "503")}
+    errors = {status: _answer(ERRORS[status], ErrorResponse) for status in ("400", "413", "422", "503")}
     append = {
         "summary": "A turn of a conversation in progress, which stays known for two hours after its last turn.",
         "requestBody": {"required": True, "content": _content(TurnBody)},
         "responses": {
-            "200": _answer("The turn was told before.", TurnResponse),
+            "200": _answer("The turn was sent before.", TurnResponse),
             "201": _answer("The turn is new.", TurnResponse),
-            **told,
+            **errors,
         },
     }
     show = _get(
@@ -155,9 +155,9 @@ def _session_paths() -> dict[str, Any]:
     }
 
 
-def _schemas(forms: Sequence[type]) -> dict[str, Any]:
+def _schemas(types: Sequence[type]) -> dict[str, Any]:
     adapters: list[tuple[Any, Any, TypeAdapter[Any]]] = [
-        (form.__name__, "validation", TypeAdapter(form)) for form in forms
+        (form.__name__, "validation", TypeAdapter(form)) for form in types
     ]
     _, definitions = TypeAdapter.json_schemas(adapters, ref_template="#/components/schemas/{model}")
     schemas: dict[str, Any] = definitions["$defs"]

@@ -1,4 +1,4 @@
-"""HTTP for what is asked most: uvicorn's own protocol, with a shorter way for the requests of one path.
+"""HTTP for lookups: uvicorn's own protocol, with a shorter way for the requests of one path.
 
 A request of that path which comes alone and with a known, small size goes from the parser to the answer and from there
 to the socket. Everything else, and whatever is unusual about it, takes uvicorn's way through ASGI. Between the two
@@ -132,13 +132,13 @@ class ServiceProtocol(HttpToolsProtocol):
         exchange.response_complete = True
         if exchange.disconnected:
             return
-        told = [STATUS_LINE[status]]
+        lines = [STATUS_LINE[status]]
         for name, value in (*self.server_state.default_headers, *headers):
-            told += (name, b": ", value, b"\r\n")
+            lines += (name, b": ", value, b"\r\n")
         if not exchange.keep_alive:
-            told.append(b"connection: close\r\n")
-        told += (b"content-length: %d\r\n\r\n" % len(body), body)
-        self.transport.write(b"".join(told))
+            lines.append(b"connection: close\r\n")
+        lines += (b"content-length: %d\r\n\r\n" % len(body), body)
+        self.transport.write(b"".join(lines))
         if not exchange.keep_alive:
             self.transport.close()
         self.on_response_complete()

@@ -1,4 +1,4 @@
-"""Lists of features that were asked for before are known by their bytes, and only the rest of the body is parsed."""
+"""Lists of features that were requested before are known by their bytes, and only the rest of the body is parsed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from serving.lookup.plans import LookupQuery, Plan, Planner
 
 
 def read_repeated(body: bytes, planner: Planner) -> LookupQuery | None:
-    """Read a plain request for a list of features that was asked for before; None for any other, faulty ones too.
+    """Read a plain request for a list of features that was requested before; None for any other, faulty ones too.
 
     The list is known by its bytes, and only the rest is parsed. In a body without escapes each colon is one between a
     key and its value, or stands in a text that was read: one more, and a key stands twice.
@@ -46,10 +46,10 @@ def _features_in(body: bytes) -> tuple[int, int]:
 def remember_features(body: bytes, features: list[str], plan: Plan, planner: Planner, *, full: bool) -> None:
     """Remember the bytes of a list of features, if they are just that."""
     begin, end = _features_in(body)
-    told = body[begin:end]
+    listed = body[begin:end]
     try:
-        if begin >= 0 and b"\\" not in told and orjson.loads(b"{%b}" % told) == {"features": features}:
-            planner.learn(told, plan, full_names=full)
+        if begin >= 0 and b"\\" not in listed and orjson.loads(b"{%b}" % listed) == {"features": features}:
+            planner.learn(listed, plan, full_names=full)
     except ValueError:
         return
 

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from features.declare.request import Request
 from rapport_feast.errors import Rejected
-from serving.errors import UnknownName
+from serving.errors import UnknownEntity, UnknownModel
 from serving.forms.base import Ids, JsonValue
 from serving.forms.features import FeaturesRequest
 from serving.forms.score import ScoreRequest
@@ -22,7 +22,7 @@ IDS = TypeAdapter(Ids)
 
 
 def read_features(body: bytes, planner: Planner, models: Callable[[], Mapping[str, Model]]) -> LookupQuery:
-    """Read the body of ``/get-online-features``; the models are asked for only if it names a feature service.
+    """Read the body of ``/get-online-features``; the models are fetched only if it names a feature service.
 
     Raises
     ------
@@ -55,11 +55,11 @@ def _read_first(body: bytes, planner: Planner, models: Callable[[], Mapping[str,
     given = {key: values for key, values in form.entities.items() if key in request_features.REQUEST_INPUTS}
     plan = planner.plan(references, full_names=full, with_views=with_views)
     _refuse_duplicates("features", list(plan.names), "names that differ, or full_feature_names")
-    wanted = LookupQuery(entities, given, plan)
-    _check_entities(wanted, views)
+    query = LookupQuery(entities, given, plan)
+    _check_entities(query, views)
     if form.feature_service is None and not plan.computed and not with_views:
         remember_features(body, form.features, plan, planner, full=full)
-    return wanted
+    return query
 
 
 def read_ids(body: bytes, key: str) -> list[str]:
@@ -90,14 +90,14 @@ def find_model(models: Mapping[str, Model], name: str, field: str = "model") -> 
         No champion of this name is served.
     """
     if name not in models:
-        raise UnknownName(field, f"one of {', '.join(sorted(models)) or 'no models yet'}", ascii(name[:100]))
+        raise UnknownModel(field, f"one of {', '.join(sorted(models)) or 'no models yet'}", ascii(name[:100]))
     return models[name]
 
 
 def _resolve(text: str, views: Views) -> tuple[Reference, str | Request]:
     """Read a reference; return it with its join key, or with the request that it is computed from."""
-    if found := request_features.resolve_request_feature(text):
-        return found
+    if result := request_features.resolve_request_feature(text):
+        return result
     reference = views.resolve(text)
     return reference, views.by_name[reference.view].key
 
@@ -109,21 +109,21 @@ def _ids(key: str, values: list[JsonValue]) -> list[str]:
         raise first_error(error, "entities", key) from None
 
 
-def _check_entities(wanted: LookupQuery, views: Views) -> None:
-    plan = wanted.plan
+def _check_entities(query: LookupQuery, views: Views) -> None:
+    plan = query.plan
     known = views.keys | plan.keys
-    for key in wanted.entities:
+    for key in query.entities:
         if key not in known:
-            raise UnknownName(
+            raise UnknownEntity(
                 "entities", f"one of {', '.join(sorted(known | request_features.REQUEST_INPUTS))}", ascii(key[:100])
             )
     for part in plan.parts:
-        if part.key not in wanted.entities:
-            raise Rejected("entities", f"values of {part.key}, which the features need", ascii(sorted(wanted.entities)))
-    lengths = {len(ids) for ids in wanted.entities.values()} | {len(values) for values in wanted.inputs.values()}
+        if part.key not in query.entities:
+            raise Rejected("entities", f"values of {part.key}, which the features need", ascii(sorted(query.entities)))
+    lengths = {len(ids) for ids in query.entities.values()} | {len(values) for values in query.inputs.values()}
     if len(lengths) > 1:
         raise Rejected("entities", "lists of one length", f"lengths {sorted(lengths)}")
-    request_features.check_inputs(plan.computed.values(), wanted.inputs)
+    request_features.check_inputs(plan.computed.values(), query.inputs)
 
 
 def _refuse_duplicates(field: str, names: list[str], expected: str) -> None:

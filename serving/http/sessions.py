@@ -38,10 +38,10 @@ class SessionEndpoints:
         ]
 
     async def append(self, request: Request) -> Response:
-        """Add a turn: 201 if it is new, 200 if it was told before."""
+        """Add a turn: 201 if it is new, 200 if it was sent before."""
         turn = read_turn(await _body(request))
-        found = await self.sessions().append(_conversation(request), turn)
-        return _json({"fresh": found.fresh, "turns": found.turns}, 201 if found.fresh else 200)
+        appended = await self.sessions().append(_conversation(request), turn)
+        return _json({"fresh": appended.fresh, "turns": appended.turns}, 201 if appended.fresh else 200)
 
     async def show(self, request: Request) -> Response:
         """Return the turns and the features of a conversation."""
@@ -53,8 +53,8 @@ class SessionEndpoints:
             {"turn_id": turn.event_id, "at": _moment(turn.event_us), **_without(turn._asdict(), "event_id", "event_us")}
             for turn in session.turns
         ]
-        told = {"conversation": name, "ever": session.ever, "expires_in_seconds": session.expires_in}
-        return _json({**told, "features": values, "turns": turns})
+        head = {"conversation": name, "ever": session.ever, "expires_in_seconds": session.expires_in}
+        return _json({**head, "features": values, "turns": turns})
 
 
 def read_turn(body: bytes) -> TurnBody:

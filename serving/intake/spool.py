@@ -1,164 +1,141 @@
-"""Accepted events on disk while the log is away: segments of a folder, each record durable when it is acknowledged.
+"""Accepted events on disk while the log is away: one SQLite file, each event durable when it is acknowledged.
 
-Every process has a folder of its own under a lock, and takes over those that a killed one left.
+Every process of a company shares the file, so what a killed one left is there for the next; two that drain at once
+append an event twice at most, and its id makes one of it.
 """
 
-import fcntl
-import os
-import shutil
-import struct
-import zlib
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from uuid import uuid4
 
-from rapport_feast.errors import Transient, one_line
+from rapport_feast.errors import one_line
+from serving.errors import SpoolFull, SpoolUnusable
 
+SPOOL_FILE = "spool.sqlite"
 SPOOL_BYTES = 256_000_000
-SEGMENT_BYTES = 4_000_000
-HEAD = struct.Struct("<III")
-LOCK = "owner.lock"
+DRAIN_BYTES = 4_000_000
+LOCK_SECONDS = 5.0
 Record = tuple[str, bytes]
+
+# A commit in WAL mode is durable only with FULL; drained events are personal data and leave no bytes behind.
+SCHEMA = """
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA secure_delete = ON;
+CREATE TABLE IF NOT EXISTS event (id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, payload BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS size (bytes INTEGER NOT NULL);
+INSERT INTO size SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM size);
+"""
 
 
 class Spool:
-    """First in, first out; may be used by several threads."""
+    """First in, first out; may be used by several threads and processes.
+
+    Parameters
+    ----------
+    home
+        The folder of the file.
+    limit
+        Bytes of payload beyond which nothing more is taken.
+
+    Raises
+    ------
+    SpoolUnusable
+        The file cannot be opened.
+    """
 
     def __init__(self, home: Path, limit: int = SPOOL_BYTES) -> None:
-        self._home, self._limit, self._alone = home, limit, Lock()
-        self._folder = home / uuid4().hex
-        self._folder.mkdir(parents=True)
-        self._owned = [self._folder]
-        self._locks = [_locked(self._folder)]
-        self._segments: list[Path] = []
-        self._number, self._open, self._held = 0, -1, 0
-        self.adopt()
+        self._limit = limit
+        self._lock = Lock()
+        home.mkdir(parents=True, exist_ok=True)
+        with _disk_errors():
+            self._db = sqlite3.connect(
+                home / SPOOL_FILE, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._db.executescript(SCHEMA)
 
     def __len__(self) -> int:
-        """Return how many bytes wait."""
-        return self._held
-
-    def adopt(self) -> None:
-        """Take over what processes that are gone have left."""
-        for folder in sorted(self._home.iterdir()):
-            if folder in self._owned or (lock := _locked(folder)) is None:
-                continue
-            with self._alone:
-                self._owned.append(folder)
-                self._locks.append(lock)
-                left = sorted(folder.glob("*.spool"))
-                self._segments = [*left, *self._segments]
-                self._held += sum(path.stat().st_size for path in left)
+        """Return how many bytes of payload wait."""
+        with self._lock, _disk_errors():
+            return self._bytes()
 
     def add(self, records: Sequence[Record]) -> None:
         """Put records last, on disk when this returns.
 
         Raises
         ------
-        Transient
-            The spool is full, or the disk is.
+        SpoolFull
+            The limit is reached.
+        SpoolUnusable
+            The file cannot be written: the disk is full, say.
         """
-        content = b"".join(_packed(*record) for record in records)
-        with self._alone:
-            if self._held + len(content) > self._limit:
-                raise Transient(f"The event log is away and the spool holds all of its {self._limit:,} bytes.")
-            try:
-                self._write(content)
-            except OSError as error:
-                self._rotate()
-                raise Transient(
-                    f"The event log is away and the spool cannot be written ({one_line(error)})."
-                ) from error
-            self._held += len(content)
+        added = sum(len(payload) for _, payload in records)
+        with self._transaction():
+            if self._bytes() + added > self._limit:
+                raise SpoolFull(f"The event log is away and the spool holds all of its {self._limit:,} bytes.")
+            self._db.executemany("INSERT INTO event (source, payload) VALUES (?, ?)", records)
+            self._db.execute("UPDATE size SET bytes = bytes + ?", (added,))
 
-    def first(self) -> tuple[Path, list[Record]] | None:
-        """Return the oldest segment and its records; None if nothing waits."""
-        with self._alone:
-            if not self._segments:
-                return None
-            segment = self._segments[0]
-            if len(self._segments) == 1:
-                self._rotate()
-        return segment, list(_records(segment.read_bytes()))
+    def first(self) -> tuple[int, list[Record]] | None:
+        """Return the oldest records with the id of the last of them; None if nothing waits."""
+        rows: list[tuple[int, str, bytes]] = []
+        size = 0
+        with self._lock, _disk_errors():
+            cursor = self._db.execute("SELECT id, source, payload FROM event ORDER BY id")
+            for row in cursor:
+                rows.append(row)
+                size += len(row[2])
+                if size >= DRAIN_BYTES:
+                    break
+            cursor.close()  # an open read would keep the WAL from being checkpointed
+        return (rows[-1][0], [row[1:] for row in rows]) if rows else None
 
-    def done(self, segment: Path) -> None:
-        """Drop the oldest segment, whose records the log has."""
-        with self._alone:
-            self._held -= segment.stat().st_size
-            segment.unlink()
-            self._segments.remove(segment)
+    def done(self, last: int) -> None:
+        """Drop the records up to an id, which the log has."""
+        with self._transaction():
+            (dropped,) = self._db.execute(
+                "SELECT coalesce(sum(length(payload)), 0) FROM event WHERE id <= ?", (last,)
+            ).fetchone()
+            self._db.execute("DELETE FROM event WHERE id <= ?", (last,))
+            self._db.execute("UPDATE size SET bytes = bytes - ?", (dropped,))
+            empty = not self._bytes()
+        if empty:
+            self._shrink()
 
     def close(self) -> None:
-        """Give up the folders; those with records in them wait for the next process."""
-        with self._alone:
-            self._rotate()
-            for folder, lock in zip(self._owned, self._locks, strict=True):
-                if not any(folder.glob("*.spool")):
-                    shutil.rmtree(folder, ignore_errors=True)
-                if lock is not None:
-                    os.close(lock)
+        """Close the file; records in it wait for the next process."""
+        with self._lock:
+            self._db.close()
 
-    def _write(self, content: bytes) -> None:
-        if self._open >= 0 and os.fstat(self._open).st_size > SEGMENT_BYTES:
-            self._rotate()
-        if self._open < 0:
-            self._number += 1
-            path = self._folder / f"{self._number:012d}.spool"
-            self._open = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            self._segments.append(path)
-            _sync(self._folder)
-        size = os.fstat(self._open).st_size
-        try:
-            while content:
-                content = content[os.write(self._open, content) :]
-            os.fsync(self._open)
-        except OSError:
-            os.ftruncate(self._open, size)  # what was not acknowledged is not there
-            raise
+    def _shrink(self) -> None:
+        """Give the disk back what a drained spool took; what another process is busy with stays for the next time."""
+        with self._lock, _disk_errors():
+            self._db.execute("PRAGMA incremental_vacuum").fetchall()
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def _rotate(self) -> None:
-        """End the segment that is written to."""
-        if self._open >= 0:
-            os.close(self._open)
-            self._open = -1
+    def _bytes(self) -> int:
+        (held,) = self._db.execute("SELECT bytes FROM size").fetchone()
+        return int(held)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        # IMMEDIATE: a reader that becomes a writer could not wait for another process's commit.
+        with self._lock, _disk_errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
 
 
-def _packed(source: str, payload: bytes) -> bytes:
-    name = source.encode()
-    return HEAD.pack(zlib.crc32(name + payload), len(name), len(payload)) + name + payload
-
-
-def _records(content: bytes) -> Iterator[Record]:
-    """Yield the whole records; a torn one was never acknowledged."""
-    at = 0
-    while at + HEAD.size <= len(content):
-        checksum, named, length = HEAD.unpack_from(content, at)
-        at += HEAD.size
-        body = content[at : at + named + length]
-        if zlib.crc32(body) != checksum:
-            return
-        yield body[:named].decode(), body[named:]
-        at += named + length
-
-
-def _locked(folder: Path) -> int | None:
-    """Lock a folder for this process; None if another one lives that has."""
+@contextmanager
+def _disk_errors() -> Iterator[None]:
     try:
-        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError:  # its owner is just removing it
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        return None
-    return handle
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        yield
+    except sqlite3.Error as error:
+        raise SpoolUnusable(f"The event log is away and the spool cannot be written ({one_line(error)}).") from error

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import hiredis
 
@@ -10,37 +10,77 @@ Cause = Literal["late", "unreachable", "garbage", "overload"]
 
 
 class StoreReadError(Exception):
-    """The store gave no answer; ``cause`` says why."""
+    """The store gave no answer; a lookup then goes on without it, so this is no error of a request.
 
-    def __init__(self, cause: Cause) -> None:
-        super().__init__(cause)
-        self.cause: Cause = cause
+    Attributes
+    ----------
+    reason
+        The word for it in responses and counters (``REASONS``).
+    """
+
+    reason: ClassVar[Cause]
+
+
+class StoreUnreachable(StoreReadError):
+    """No connection stands, or the one that was used broke."""
+
+    reason = "unreachable"
+
+
+class StoreTimeout(StoreReadError):
+    """The store did not answer by the deadline."""
+
+    reason = "late"
+
+
+class UnreadableReply(StoreReadError):
+    """The store answered what cannot be read, or what no call can have had."""
+
+    reason = "garbage"
+
+
+class TooManyReads(StoreReadError):
+    """Too many commands wait for their replies already."""
+
+    reason = "overload"
 
 
 class _Call:
-    """Commands that were sent together, until the last of their replies is there."""
+    """Commands that were sent together, until the last of their replies is there.
 
-    __slots__ = ("answered", "begun", "commands", "replies", "width")
+    Attributes
+    ----------
+    future
+        Gets the replies.
+    commands
+        How many replies belong to it.
+    width
+        How long each reply must be; 0 is any.
+    sent_at
+        Time of the event loop.
+    """
 
-    def __init__(self, answered: "asyncio.Future[list[Any]]", commands: int, width: int, begun: float) -> None:
-        self.answered = answered
+    __slots__ = ("commands", "future", "replies", "sent_at", "width")
+
+    def __init__(self, future: "asyncio.Future[list[Any]]", commands: int, width: int, sent_at: float) -> None:
+        self.future = future
         self.commands = commands
         self.width = width
         self.replies: list[Any] = []
-        self.begun = begun
+        self.sent_at = sent_at
 
 
 class Connection(asyncio.Protocol):
-    """One connection; it tells its pipeline when it is gone."""
+    """One connection; ``closed`` tells the pool when and why it is gone."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, deadline: float) -> None:
         self.loop = asyncio.get_running_loop()
-        self.seconds = seconds
+        self.deadline = deadline
         self.waiting: deque[_Call] = deque()
-        self.gone: asyncio.Future[Cause] = self.loop.create_future()
+        self.closed: asyncio.Future[type[StoreReadError]] = self.loop.create_future()
         self.in_flight = 0
-        self.answered_once = False
-        self._out: list[bytes] = []
+        self.has_replied = False
+        self._buffer: list[bytes] = []
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -49,81 +89,77 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
 
     def connection_lost(self, _: Exception | None) -> None:
-        self.discard("unreachable")
+        self.discard(StoreUnreachable)
 
     def call(self, commands: bytes, count: int, width: int) -> "asyncio.Future[list[Any]]":
         """Send commands with the other calls of this turn; each reply must be ``width`` long, if that is not 0."""
-        answered: asyncio.Future[list[Any]] = self.loop.create_future()
+        future: asyncio.Future[list[Any]] = self.loop.create_future()
         now = self.loop.time()
-        self.waiting.append(_Call(answered, count, width, now))
+        self.waiting.append(_Call(future, count, width, now))
         self.in_flight += count
-        if not self._out:
+        if not self._buffer:
             self.loop.call_soon(self._flush)
-        self._out.append(commands)
+        self._buffer.append(commands)
         if self._timer is None:
-            self._timer = self.loop.call_at(now + self.seconds, self._watch)
-        return answered
+            self._timer = self.loop.call_at(now + self.deadline, self._check_deadline)
+        return future
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not False:
                 self._take(reply)
-        except (hiredis.ProtocolError, _UnexpectedReply):
-            self.discard("garbage")
+        except (hiredis.ProtocolError, UnreadableReply):
+            self.discard(UnreadableReply)
 
     def _take(self, reply: Any) -> None:
         if not self.waiting:
-            raise _UnexpectedReply
+            raise UnreadableReply
         call = self.waiting[0]
         fits = not call.width or (isinstance(reply, list) and len(reply) == call.width)
         if not fits and not isinstance(reply, hiredis.ReplyError):
-            raise _UnexpectedReply
+            raise UnreadableReply
         call.replies.append(reply)
         if len(call.replies) == call.commands:
             self.waiting.popleft()
             self.in_flight -= call.commands
-            self.answered_once = True
-            if not call.answered.done():
-                call.answered.set_result(call.replies)
+            self.has_replied = True
+            if not call.future.done():
+                call.future.set_result(call.replies)
 
     def _flush(self) -> None:
-        out, self._out = self._out, []
+        out, self._buffer = self._buffer, []
         if self._transport is not None and out:
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
-    def _watch(self) -> None:
+    def _check_deadline(self) -> None:
         """Come back when the oldest call is due; uvloop runs timers before it reads, so what is due gets one turn."""
         self._timer = None
         if not self.waiting:
             return
-        left = self.waiting[0].begun + self.seconds - self.loop.time()
+        left = self.waiting[0].sent_at + self.deadline - self.loop.time()
         if left > 0:
-            self._timer = self.loop.call_later(left, self._watch)
+            self._timer = self.loop.call_later(left, self._check_deadline)
         else:
-            self._timer = self.loop.call_later(0.001, self._give_up, self.waiting[0])
+            self._timer = self.loop.call_later(0.001, self._expire, self.waiting[0])
 
-    def _give_up(self, overdue: _Call) -> None:
+    def _expire(self, overdue: _Call) -> None:
         if self.waiting and self.waiting[0] is overdue:
-            self.discard("late")
+            self.discard(StoreTimeout)
         else:
-            self._watch()
+            self._check_deadline()
 
-    def discard(self, cause: Cause) -> None:
+    def discard(self, error: type[StoreReadError]) -> None:
         """Close the connection and fail every call that waits on it."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._transport is not None:
             self._transport.abort()
-        self._out.clear()
-        if not self.gone.done():
-            self.gone.set_result(cause)
+        self._buffer.clear()
+        if not self.closed.done():
+            self.closed.set_result(error)
         waiting, self.waiting, self.in_flight = self.waiting, deque(), 0
         for call in waiting:
-            if not call.answered.done():
-                call.answered.set_exception(StoreReadError(cause))
-
-
-class _UnexpectedReply(Exception):
-    """A reply that no call can have had."""
+            if not call.future.done():
+                call.future.set_exception(error())

@@ -10,7 +10,7 @@ from infra.redis.online_store import online_store
 from infra.workspace import Workspace
 from rapport_feast.address import OnlineStore
 from rapport_feast.value_form import Value
-from serving.lookup.connection import StoreReadError
+from serving.lookup.connection import StoreReadError, StoreUnreachable
 from serving.lookup.outcome import REASONS
 from serving.lookup.plans import Plan
 from serving.lookup.reader import Reader
@@ -50,11 +50,13 @@ def lookup_customer(ws: Workspace, customer_id: str) -> list[FeatureRow]:
     views = load_views(ws.folder("feast"))
     nightly = [view for view in views.of_entity("customer") if view.served == "nightly"]
     key = views.key_of("customer")
-    wanted = [Reference((views.live_of(view) or view).name, feature) for view in nightly for feature in view.features]
-    plan = Plan(dict.fromkeys(wanted, key), views, full_names=True, with_views=False)
+    references = [
+        Reference((views.live_of(view) or view).name, feature) for view in nightly for feature in view.features
+    ]
+    plan = Plan(dict.fromkeys(references, key), views, full_names=True, with_views=False)
     with online_store(ws) as store:
-        found = asyncio.run(_read_one(store, ws.clock, views, plan, {key: [customer_id]}))
-    rows = readings(plan, found.rows[key])[0] if wanted else {}
+        result = asyncio.run(_read_one(store, ws.clock, views, plan, {key: [customer_id]}))
+    rows = readings(plan, result.rows[key])[0] if references else {}
     return [
         FeatureRow(*reference, one.value, one.event_time, one.age_seconds, one.status, one.rung, one.reason)
         for reference, one in rows.items()
@@ -67,16 +69,16 @@ async def _read_one(
     reader = Reader(store, clock, ServiceMetrics(), WriterStatus())
     reader.start(lambda: None)
     try:
-        if reader.pipeline is None or not await reader.pipeline.wait(JOIN_SECONDS):
-            raise StoreReadError("unreachable")
-        await reader.look(views)
-        await reader.look_at_priors(views)
-        found = await reader.read(plan, entities)
-        if reader.pulse.unread:  # the customer's segment is known only now
-            await reader.look_at_priors(views)
-            found = await reader.read(plan, entities)
+        if reader.pool is None or not await reader.pool.wait(JOIN_SECONDS):
+            raise StoreUnreachable
+        await reader.refresh_writers(views)
+        await reader.refresh_priors(views)
+        result = await reader.read(plan, entities)
+        if reader.writers.unread:  # the customer's segment is known only now
+            await reader.refresh_priors(views)
+            result = await reader.read(plan, entities)
     except StoreReadError as error:
-        raise store.silent(TimeoutError(REASONS[error.cause])) from error
+        raise store.silent(TimeoutError(REASONS[error.reason])) from error
     finally:
         await reader.close()
-    return found
+    return result

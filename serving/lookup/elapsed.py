@@ -27,24 +27,24 @@ def elapsed_at_read(view: View) -> tuple[Callable[[Values, int], Values] | None,
     places = {name: place for place, name in enumerate(view.features)}
     measured = group.measured if group else {}
     elapsed = [(places[name], measured[name][0].empty_value if name in measured else None) for name in view.elapsed]
-    again = [one for one in group.ordered if one.name in view.derived] if group else []
-    return lambda values, read_us: _with_elapsed(values, read_us, elapsed, again, places, view), True
+    derived = [feature for feature in group.ordered if feature.name in view.derived] if group else []
+    return lambda values, read_us: _with_elapsed(values, read_us, elapsed, derived, places, view), True
 
 
 def _with_elapsed(
     values: Values,
     read_us: int,
     elapsed: Sequence[tuple[int, Packable]],
-    again: Sequence[Derived],
+    derived: Sequence[Derived],
     places: Mapping[str, int],
     view: View,
 ) -> Values:
-    found = list(values)
+    finished = list(values)
     for place, empty in elapsed:
-        moment = found[place]
-        found[place] = empty if moment is None else (read_us - int(moment)) // SECOND_US
-    for one in again:
-        value = evaluate(one.value, dict(zip(places, found, strict=True)))
-        value = one.empty if value is None else value
-        found[places[one.name]] = None if value is None else PYTHON_TYPES[view.features[one.name]](value)  # type: ignore[index]
-    return tuple(found)
+        moment = finished[place]
+        finished[place] = empty if moment is None else (read_us - int(moment)) // SECOND_US
+    for feature in derived:
+        value = evaluate(feature.value, dict(zip(places, finished, strict=True)))
+        value = feature.empty if value is None else value
+        finished[places[feature.name]] = None if value is None else PYTHON_TYPES[view.features[feature.name]](value)  # type: ignore[index]
+    return tuple(finished)

@@ -32,7 +32,7 @@ class KeyPlan:
     def __init__(self, project: str, key: str, references: Mapping[Reference, int], views: Views) -> None:
         self.key = key
         places = ReplyPlaces()
-        self.chains = ladders(references, views, places)
+        self.ladders = ladders(references, views, places)
         fields = [row_field(view) for view in places.views]
         self.width = len(fields)
         blank = entity_key(project, {key: ("string", "")})
@@ -67,7 +67,7 @@ class Plan:
     Parameters
     ----------
     references
-        A stored feature with its join key, one of the request with its definition, in the order asked.
+        A stored feature with its join key, one of the request with its definition, in the order requested.
     full_names
         Answer ``<view>__<feature>``.
     with_views
@@ -85,12 +85,12 @@ class Plan:
         stored: dict[str, dict[Reference, int]] = {}
         self.computed: dict[Reference, Request] = {}
         self.computed_places: dict[Reference, int] = {}
-        for place, (reference, where) in enumerate(references.items()):
-            if isinstance(where, Request):
-                self.computed[reference], self.computed_places[reference] = where, place
+        for place, (reference, source) in enumerate(references.items()):
+            if isinstance(source, Request):
+                self.computed[reference], self.computed_places[reference] = source, place
             else:
-                stored.setdefault(where, {})[reference] = place
-        self.parts = tuple(KeyPlan(views.project, key, wanted, views) for key, wanted in stored.items())
+                stored.setdefault(source, {})[reference] = place
+        self.parts = tuple(KeyPlan(views.project, key, positions, views) for key, positions in stored.items())
         self.keys = frozenset(stored)
 
 
@@ -122,13 +122,13 @@ class Planner:
 
     def plan(self, references: Mapping[Reference, str | Request], *, full_names: bool, with_views: bool) -> Plan:
         """Return the plan of references, each with its join key or the request that it is computed from."""
-        asked = (tuple(starmap(_named, references.items())), full_names, with_views)
-        return self._kept.get(asked) or _keep(
-            self._kept, asked, Plan(references, self.views, full_names=full_names, with_views=with_views)
+        key = (tuple(starmap(_named, references.items())), full_names, with_views)
+        return self._kept.get(key) or _keep(
+            self._kept, key, Plan(references, self.views, full_names=full_names, with_views=with_views)
         )
 
     def known(self, features: bytes, *, full_names: bool) -> Plan | None:
-        """Return the plan of a list of features in JSON that was asked for before."""
+        """Return the plan of a list of features in JSON that was requested before."""
         return self._by_text.get((features, full_names))
 
     def learn(self, features: bytes, plan: Plan, *, full_names: bool) -> None:
@@ -136,12 +136,12 @@ class Planner:
         _keep(self._by_text, (features, full_names), plan)
 
 
-def _named(reference: Reference, where: str | Request) -> tuple[Reference, str]:
-    return reference, where if isinstance(where, str) else where.view
+def _named(reference: Reference, source: str | Request) -> tuple[Reference, str]:
+    return reference, source if isinstance(source, str) else source.view
 
 
-def _keep(kept: dict[Hashable, Plan], asked: Hashable, plan: Plan) -> Plan:
+def _keep(kept: dict[Hashable, Plan], key: Hashable, plan: Plan) -> Plan:
     if len(kept) >= MAX_PLANS:
         kept.clear()
-    kept[asked] = plan
+    kept[key] = plan
     return plan

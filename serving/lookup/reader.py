@@ -16,7 +16,7 @@ from rapport_feast.address import OnlineStore
 from rapport_feast.errors import RapportError
 from rapport_feast.resp import encode_command
 from rapport_feast.row.keys import entity_key, published_key, row_field, stream_key
-from serving.lookup.connection import StoreReadError
+from serving.lookup.connection import StoreReadError, StoreUnreachable
 from serving.lookup.connection_pool import ConnectionPool
 from serving.lookup.ladder import Ladder
 from serving.lookup.outcome import Outcome
@@ -40,105 +40,107 @@ class Reader:
         None as long as it was not found: then every read falls to the priors and defaults.
     """
 
-    def __init__(self, store: OnlineStore | None, clock: Clock, meter: ServiceMetrics, pulse: WriterStatus) -> None:
+    def __init__(self, store: OnlineStore | None, clock: Clock, metrics: ServiceMetrics, writers: WriterStatus) -> None:
         self.store = store
         self.clock = clock
-        self.meter = meter
-        self.pulse = pulse
-        self.pipeline = None if store is None else ConnectionPool(store, discarded=meter.discarded)
-        self._follow: asyncio.Task[None] | None = None
+        self.metrics = metrics
+        self.writers = writers
+        self.pool = None if store is None else ConnectionPool(store, discarded=metrics.discarded)
+        self._following: asyncio.Task[None] | None = None
 
     def start(self, views: Callable[[], Views | None]) -> None:
         """Begin to connect and to follow the writers, for whatever views there are."""
-        if self.pipeline is not None:
-            self.pipeline.start()
-            self._follow = asyncio.create_task(self._keep_up(views))
+        if self.pool is not None:
+            self.pool.start()
+            self._following = asyncio.create_task(self._follow_writers(views))
 
     async def close(self) -> None:
         """Stop following and close every connection."""
-        if self._follow is not None:
-            self._follow.cancel()
-            await asyncio.gather(self._follow, return_exceptions=True)
-        if self.pipeline is not None:
-            await self.pipeline.close()
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        if self.pool is not None:
+            await self.pool.close()
 
     @property
-    def up(self) -> bool:
+    def is_connected(self) -> bool:
         """Whether a connection to the store stands."""
-        return self.pipeline is not None and self.pipeline.up
+        return self.pool is not None and self.pool.is_connected
 
     async def read(self, plan: Plan, entities: Mapping[str, Sequence[str]]) -> LookupResult:
         """Return the outcomes of every ladder of a plan; it never fails and never waits past the deadline."""
-        applied_us = self.pulse.applied_us  # before the read: a row may be newer than this, but never older
-        asked = [(part, *self._ask(part, entities[part.key])) for part in plan.parts]
+        applied_us = self.writers.applied_us  # before the read: a row may be newer than this, but never older
+        sent = [(key_plan, *self._send(key_plan, entities[key_plan.key])) for key_plan in plan.parts]
         answers = [
-            (part, ids, reply if isinstance(reply, str) else await _replies(reply)) for part, ids, reply in asked
+            (key_plan, ids, reply if isinstance(reply, str) else await _replies(reply)) for key_plan, ids, reply in sent
         ]
         now_us = micros(self.clock.now())
         degraded = False
         rows: dict[str, Rows] = {}
-        for part, ids, replies in answers:
-            rows[part.key], fell = self._rows(part, ids, replies, now_us)
-            if len(ids) != len(entities[part.key]):
-                rows[part.key] = _with_duplicates(rows[part.key], ids, entities[part.key])
-            degraded = degraded or fell
+        for key_plan, ids, replies in answers:
+            rows[key_plan.key], row_degraded = self._rows(key_plan, ids, replies, now_us)
+            if len(ids) != len(entities[key_plan.key]):
+                rows[key_plan.key] = _with_duplicates(rows[key_plan.key], ids, entities[key_plan.key])
+            degraded = degraded or row_degraded
         return LookupResult(now_us, applied_us, rows, degraded)
 
-    def _ask(self, part: KeyPlan, ids: Sequence[str]) -> "tuple[Sequence[str], asyncio.Future[list[Any]] | str]":
+    def _send(self, key_plan: KeyPlan, ids: Sequence[str]) -> "tuple[Sequence[str], asyncio.Future[list[Any]] | str]":
         """Send the reads of the ids, each once however often it is named."""
         if len(ids) > 1:
             ids = list(dict.fromkeys(ids))
-        if self.pipeline is None:
+        if self.pool is None:
             return ids, "unreachable"
         try:
-            return ids, self.pipeline.call(part.commands(ids), len(ids), part.width) if part.width else "unpublished"
+            return ids, self.pool.call(
+                key_plan.commands(ids), len(ids), key_plan.width
+            ) if key_plan.width else "unpublished"
         except StoreReadError as error:
-            return ids, error.cause
+            return ids, error.reason
 
-    def _rows(self, part: KeyPlan, ids: Sequence[str], replies: list[Any] | str, now_us: int) -> tuple[Rows, bool]:
-        pulse, faults = self.pulse, self.meter.faults
+    def _rows(self, key_plan: KeyPlan, ids: Sequence[str], replies: list[Any] | str, now_us: int) -> tuple[Rows, bool]:
+        writers, faults = self.writers, self.metrics.faults
         degraded = False
         rows: Rows = []
         if isinstance(replies, str):
             faults[replies] += 1
-        for chain in part.chains:
+        for ladder in key_plan.ladders:
             if isinstance(replies, str):
-                outcomes = [chain.without_store(replies, now_us, pulse)] * len(ids)
+                outcomes = [ladder.without_row(replies, now_us, writers)] * len(ids)
             else:
                 outcomes = [
-                    chain.climb(reply, now_us, pulse, faults)
+                    ladder.fall_to_usable(reply, now_us, writers, faults)
                     if isinstance(reply, list)
-                    else self._refused(chain, reply, now_us)
+                    else self._error_reply(ladder, reply, now_us)
                     for reply in replies
                 ]
             for outcome in outcomes:
-                self.meter.rungs[outcome.rung] += len(chain.features)
+                self.metrics.rungs[outcome.rung] += len(ladder.features)
                 if outcome.reason and outcome.reason != "not_found":
                     degraded = True
-            rows.append((chain, outcomes))
+            rows.append((ladder, outcomes))
         return rows, degraded
 
-    def _refused(self, chain: Ladder, reply: hiredis.ReplyError, now_us: int) -> Outcome:
+    def _error_reply(self, ladder: Ladder, reply: hiredis.ReplyError, now_us: int) -> Outcome:
         reason = "wrong_type" if str(reply).startswith("WRONGTYPE") else "refused"
-        self.meter.faults[reason] += 1
-        return chain.without_store(reason, now_us, self.pulse)
+        self.metrics.faults[reason] += 1
+        return ladder.without_row(reason, now_us, self.writers)
 
-    async def _keep_up(self, views: Callable[[], Views | None]) -> None:
+    async def _follow_writers(self, views: Callable[[], Views | None]) -> None:
         """Follow the heartbeat, the night and the priors; what cannot be read now ages until it can."""
         since = PRIOR_SECONDS
         while True:
             known = views()
             if known is not None:
-                self.pulse.cutoff_us = self.pulse.cutoff_us or micros(known.cutoff)
+                self.writers.cutoff_us = self.writers.cutoff_us or micros(known.cutoff)
                 with suppress(StoreReadError):
-                    await self.look(known)
-                    if since >= PRIOR_SECONDS or self.pulse.unread:
-                        await self.look_at_priors(known)
+                    await self.refresh_writers(known)
+                    if since >= PRIOR_SECONDS or self.writers.unread:
+                        await self.refresh_priors(known)
                         since = 0.0
             await asyncio.sleep(WRITER_STATUS_SECONDS)
             since += WRITER_STATUS_SECONDS
 
-    async def look(self, views: Views) -> None:
+    async def refresh_writers(self, views: Views) -> None:
         """Read how far the writers are.
 
         Raises
@@ -150,13 +152,13 @@ class Reader:
             [("HMGET", stream_key(views.project), "applied"), ("HMGET", published_key(views.project), "night")]
         )
         with suppress(ValueError, TypeError):
-            self.pulse.applied_us = None if heartbeat[0] is None else int(heartbeat[0])
+            self.writers.applied_us = None if heartbeat[0] is None else int(heartbeat[0])
         night = views.cutoff
         with suppress(RapportError, AttributeError, ValueError, TypeError):
             night = cutoff(parse_night(published[0].decode()))
-        self.pulse.cutoff_us = micros(night)
+        self.writers.cutoff_us = micros(night)
 
-    async def look_at_priors(self, views: Views) -> None:
+    async def refresh_priors(self, views: Views) -> None:
         """Read the priors of every segment that was met.
 
         Raises
@@ -165,7 +167,7 @@ class Reader:
             The store gives no answer.
         """
         nightly = [view for view in views.by_name.values() if view.served == "nightly"]
-        segments = sorted(self.pulse.segments)
+        segments = sorted(self.writers.segments)
         fields = [row_field(view.prior) for view in nightly]
         if not fields:
             return
@@ -180,22 +182,22 @@ class Reader:
                     if row.definition == view.packing.definition:
                         values = dict(zip(view.features, row.values, strict=True))
                         priors[view.prior, segment] = Prior(values, row.event_us, row.known_us)
-        self.pulse.priors, self.pulse.unread = priors, False
+        self.writers.priors, self.writers.unread = priors, False
 
     async def _call(self, commands: Sequence[Sequence[str | bytes]]) -> list[Any]:
-        if self.pipeline is None:
-            raise StoreReadError("unreachable")
-        return await self.pipeline.call(b"".join(map(encode_command, commands)), len(commands))
+        if self.pool is None:
+            raise StoreUnreachable
+        return await self.pool.call(b"".join(map(encode_command, commands)), len(commands))
 
 
 async def _replies(reply: "asyncio.Future[list[Any]]") -> list[Any] | str:
     try:
         return await reply
     except StoreReadError as error:
-        return error.cause
+        return error.reason
 
 
 def _with_duplicates(rows: Rows, unique: Sequence[str], ids: Sequence[str]) -> Rows:
     """Return the outcomes of ids, some of which were named more than once."""
     places = {entity: place for place, entity in enumerate(unique)}
-    return [(chain, [outcomes[places[entity]] for entity in ids]) for chain, outcomes in rows]
+    return [(ladder, [outcomes[places[entity]] for entity in ids]) for ladder, outcomes in rows]

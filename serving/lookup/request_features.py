@@ -12,14 +12,14 @@ from features.compute.inputs import request_features
 from features.declare.request import Request
 from features.declare.terms import Value
 from rapport_feast.errors import Rejected
-from serving.errors import UnknownName
+from serving.errors import UnknownFeature
 from serving.lookup.views import Reference
 from validation.contracts.language import Column
 from validation.contracts.standard import CONTRACTS
 
 MAX_TEXT = 20_000
-REQUEST_VIEWS: Mapping[str, Request] = {name: one for one in REQUESTS for name in (one.name, one.view)}
-REQUEST_INPUTS: frozenset[str] = frozenset(name for one in REQUESTS for name in one.inputs)
+REQUEST_VIEWS: Mapping[str, Request] = {name: request for request in REQUESTS for name in (request.name, request.view)}
+REQUEST_INPUTS: frozenset[str] = frozenset(name for request in REQUESTS for name in request.inputs)
 TYPE_NAMES = {"text": "a text", "integer": "a whole number", "decimal": "a number", "boolean": "true or false"}
 INT64_BOUND = 1 << 63
 
@@ -29,15 +29,15 @@ def resolve_request_feature(reference: str) -> tuple[Reference, Request] | None:
 
     Raises
     ------
-    UnknownName
+    UnknownFeature
         The request has no such feature.
     """
     name, _, feature = reference.partition(":")
     request = REQUEST_VIEWS.get(name)
     if request is None:
         return None
-    if feature not in {one.name for one in request.outputs}:
-        raise UnknownName("features", f"a feature of {request.view}", ascii(feature[:100]))
+    if feature not in {request.name for request in request.outputs}:
+        raise UnknownFeature("features", f"a feature of {request.view}", ascii(feature[:100]))
     return Reference(request.view, feature), request
 
 
@@ -61,14 +61,19 @@ def check_inputs(requests: Iterable[Request], given: Mapping[str, Sequence[RowVa
 
 
 def compute_request_features(
-    asked: Mapping[Reference, Request], given: Mapping[str, Sequence[RowValue]]
+    requested: Mapping[Reference, Request], given: Mapping[str, Sequence[RowValue]]
 ) -> dict[Reference, list[Value | None]]:
     """Return the values of features of requests, one per row."""
-    found: dict[str, list[Mapping[str, Value | None]]] = {}
-    for request in {request.view: request for request in asked.values()}.values():
+    rows_by_view: dict[str, list[Mapping[str, Value | None]]] = {}
+    for request in {request.view: request for request in requested.values()}.values():
         rows = zip(*(given[name] for name in request.inputs), strict=True)
-        found[request.view] = [request_features(request, dict(zip(request.inputs, row, strict=True))) for row in rows]
-    return {reference: [row[reference.feature] for row in found[request.view]] for reference, request in asked.items()}
+        rows_by_view[request.view] = [
+            request_features(request, dict(zip(request.inputs, row, strict=True))) for row in rows
+        ]
+    return {
+        reference: [row[reference.feature] for row in rows_by_view[request.view]]
+        for reference, request in requested.items()
+    }
 
 
 def _check_value(where: str, column: Column, value: object) -> None:

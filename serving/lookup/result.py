@@ -22,7 +22,7 @@ class Reading(NamedTuple):
     Attributes
     ----------
     status
-        Feast's word for the first rung that was asked.
+        Feast's word for the first rung.
     rung, reason
         Where the value comes from, and why not from above; the reason is empty on the first rung.
     event_us, age_us
@@ -67,24 +67,24 @@ class LookupResult(NamedTuple):
 
 
 def readings(plan: Plan, rows: Rows) -> list[dict[Reference, Reading]]:
-    """Return the readings of each entity of a plan of one join key, by reference in the order asked."""
+    """Return the readings of each entity of a plan of one join key, by reference in the order requested."""
     entities = len(rows[0][1]) if rows else 0
-    found: list[dict[Reference, Reading]] = [{} for _ in range(entities)]
-    for chain, outcomes in rows:
+    result: list[dict[Reference, Reading]] = [{} for _ in range(entities)]
+    for ladder, outcomes in rows:
         for place, outcome in enumerate(outcomes):
             event_us = None if outcome.age_us is None else outcome.event_us
-            for feature, value in zip(chain.features, chain.pick(outcome.values), strict=True):
+            for feature, value in zip(ladder.features, ladder.pick(outcome.values), strict=True):
                 status = outcome.status or (PRESENT if value is not None else NULL_VALUE)
-                found[place][Reference(chain.name, feature)] = Reading(
+                result[place][Reference(ladder.name, feature)] = Reading(
                     value, status, outcome.rung, outcome.reason, event_us, outcome.age_us
                 )
-    return [{reference: one[reference] for reference in plan.references} for one in found]
+    return [{reference: one[reference] for reference in plan.references} for one in result]
 
 
-def response_info(found: LookupResult, request: str) -> ResponseInfo:
+def response_info(result: LookupResult, request: str) -> ResponseInfo:
     return {
         "request": request,
-        "served_at": json_time_us(found.served_us),
-        "applied": None if found.applied_us is None else json_time_us(found.applied_us),
-        "degraded": found.degraded,
+        "served_at": json_time_us(result.served_us),
+        "applied": None if result.applied_us is None else json_time_us(result.applied_us),
+        "degraded": result.degraded,
     }

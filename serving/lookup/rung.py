@@ -30,7 +30,7 @@ class StoredRung:
         self.limit_us = view.freshness_seconds * SECOND_US
         self.finish, self.known = elapsed_at_read(view)
 
-    def read(self, raw: bytes | None, now_us: int, pulse: WriterStatus) -> Row | str:
+    def read(self, raw: bytes | None, now_us: int, writers: WriterStatus) -> Row | str:
         """Return the row, or in one word why it is not taken."""
         if raw is None:
             return "not_found"
@@ -42,12 +42,12 @@ class StoredRung:
             return "unreadable"
         if row.definition != self.packing.definition or not self.known:
             return "definition"
-        if self.limit_us and self.age_us(row, now_us, pulse) > self.limit_us:
+        if self.limit_us and self.age_us(row, now_us, writers) > self.limit_us:
             return "stale"
         return "expired" if row.valid_until_us <= now_us else row
 
-    def age_us(self, row: Row, now_us: int, pulse: WriterStatus) -> int:
+    def age_us(self, row: Row, now_us: int, writers: WriterStatus) -> int:
         """Return how far behind the writer of the row is (rule T9): not how long ago the customer did something."""
         if self.rung == "live":
-            return now_us - max(pulse.applied_us or 0, row.known_us)
-        return now_us - max(pulse.cutoff_us, row.event_us)
+            return now_us - max(writers.applied_us or 0, row.known_us)
+        return now_us - max(writers.cutoff_us, row.event_us)

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from infra.clock import cutoff
 from rapport_feast.errors import Rejected
 from rapport_feast.row.layout import Packable, Packing
-from serving.errors import UnknownName
+from serving.errors import UnknownFeature, UnknownView
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,14 @@ class Views:
 
         Raises
         ------
-        UnknownName
+        UnknownView
             Neither a view nor a group has this name.
         """
         if name in self.by_name:
             return self.by_name[name]
         versions = [view for view in self.by_name.values() if view.group == name and view.served == "nightly"]
         if not versions:
-            raise UnknownName("feature view", "a published view or group", ascii(name[:100]))
+            raise UnknownView("feature view", "a published view or group", ascii(name[:100]))
         return self.live_of(versions[-1]) or versions[-1]
 
     def live_of(self, view: View) -> View | None:
@@ -107,15 +107,15 @@ class Views:
         ------
         Rejected
             The reference has another form.
-        UnknownName
-            There is no such view or no such feature in it.
+        UnknownView, UnknownFeature
+            There is no such view, or no such feature in it.
         """
         name, colon, feature = reference.partition(":")
         if not (name and colon and feature):
             raise Rejected("features", "references as <view>:<feature>", ascii(reference[:100]))
         view = self.view(name)
         if feature not in view.features:
-            raise UnknownName("features", f"a feature of {view.name}", ascii(feature[:100]))
+            raise UnknownFeature("features", f"a feature of {view.name}", ascii(feature[:100]))
         return Reference(view.name, feature)
 
     def of_entity(self, entity: str) -> list[View]:

@@ -10,26 +10,26 @@ from serving.lookup.views import Reference
 from serving.score.model import Model
 
 
-def score_response(model: Model, ids: Sequence[str], plan: Plan, found: LookupResult, request: str) -> ScoreResponse:
+def score_response(model: Model, ids: Sequence[str], plan: Plan, result: LookupResult, request: str) -> ScoreResponse:
     """Return the score of each id, with the values it was made of, their rungs and ages, and what was missing."""
-    read = readings(plan, next(iter(found.rows.values())))
+    read = readings(plan, next(iter(result.rows.values())))
     rows = [[one[reference].value for reference in model.references] for one in read]
-    results = [_inputs(entity, one) for entity, one in zip(ids, read, strict=True)]
+    scores = [_inputs(entity, one) for entity, one in zip(ids, read, strict=True)]
     if model.manifest.kind == "lightgbm_policy":
-        for result, values in zip(results, model.action_values(rows), strict=True):
-            result["action_values"] = values
-            result["choice"] = max(values, key=values.__getitem__)
+        for entry, values in zip(scores, model.action_values(rows), strict=True):
+            entry["action_values"] = values
+            entry["choice"] = max(values, key=values.__getitem__)
     else:
-        for result, score in zip(results, model.scores(rows), strict=True):
-            result["score"] = score
+        for entry, score in zip(scores, model.scores(rows), strict=True):
+            entry["score"] = score
     manifest = model.manifest
     return {
         "model": manifest.name,
         "version": manifest.version,
         "digest": model.digest,
         "entity": manifest.entity,
-        "results": results,
-        **response_info(found, request),
+        "results": scores,
+        **response_info(result, request),
     }
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from features.stream.turns import Conversation
-from rapport_feast.errors import Transient
+from serving.errors import DeadlineExceeded, ServiceStarting
 
 COMPUTE_SECONDS = 2.0
 MAX_BATCH = 64
@@ -29,12 +29,12 @@ class CompiledFeatures:
 
     Parameters
     ----------
-    conversations
+    compile
         How they are made: it takes a second or more.
     """
 
-    def __init__(self, conversations: Callable[[], ConversationFeatures]) -> None:
-        self._make = conversations
+    def __init__(self, compile: Callable[[], ConversationFeatures]) -> None:
+        self._compile = compile
         self._thread = ThreadPoolExecutor(1, "sessions")
         self._ready: Future[ConversationFeatures] | None = None
         self._waiting: list[tuple[Conversation, asyncio.Future[dict[str, Any]]]] = []
@@ -42,7 +42,7 @@ class CompiledFeatures:
 
     def start(self) -> Future[ConversationFeatures]:
         """Begin to compile; the result says when it is done, or what went wrong."""
-        self._ready = self._thread.submit(self._make)
+        self._ready = self._thread.submit(self._compile)
         return self._ready
 
     async def values(self, asked: Conversation) -> dict[str, Any]:
@@ -50,36 +50,38 @@ class CompiledFeatures:
 
         Raises
         ------
-        Transient
-            They are still being compiled, or too many wait.
+        ServiceStarting
+            They are still being compiled.
+        DeadlineExceeded
+            Too many wait.
         """
         if self._ready is None or not self._ready.done():
-            raise Transient("The features of conversations are still being compiled.")
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((asked, answer))
+            raise ServiceStarting("The features of conversations are still being compiled.")
+        result: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((asked, result))
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run(self._ready.result()))
         try:
             async with asyncio.timeout(COMPUTE_SECONDS):
-                return await answer
+                return await result
         except TimeoutError as error:
-            raise Transient(f"The features of a conversation took longer than {COMPUTE_SECONDS} s.") from error
+            raise DeadlineExceeded(f"The features of a conversation took longer than {COMPUTE_SECONDS} s.") from error
 
-    async def _run(self, conversations: ConversationFeatures) -> None:
+    async def _run(self, compile: ConversationFeatures) -> None:
         loop = asyncio.get_running_loop()
         while self._waiting:
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-            batch = [(asked, answer) for asked, answer in batch if not answer.done()]
+            batch = [(asked, result) for asked, result in batch if not result.done()]
             try:
-                found = await loop.run_in_executor(self._thread, conversations.values, [asked for asked, _ in batch])
+                rows = await loop.run_in_executor(self._thread, compile.values, [asked for asked, _ in batch])
             except Exception as error:  # noqa: BLE001 - it belongs to those who wait for it
-                for _, answer in batch:
-                    if not answer.done():
-                        answer.set_exception(error)
+                for _, result in batch:
+                    if not result.done():
+                        result.set_exception(error)
                 continue
-            for (_, answer), values in zip(batch, found, strict=True):
-                if not answer.done():
-                    answer.set_result(values)
+            for (_, result), values in zip(batch, rows, strict=True):
+                if not result.done():
+                    result.set_result(values)
 
     def close(self) -> None:
         """End the thread and give back what was compiled."""

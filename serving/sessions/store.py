@@ -17,7 +17,7 @@ from features.stream.turns import FACT, Conversation, Turn
 from infra.clock import Clock, SystemClock
 from rapport_feast.address import OnlineStore
 from rapport_feast.errors import Rejected
-from serving.errors import UnknownName
+from serving.errors import UnknownConversation
 from serving.forms.sessions import TurnBody
 from serving.sessions.compiled import CompiledFeatures
 
@@ -77,7 +77,7 @@ class Sessions:
         The features, which outlive a store that went away.
     ttl
         Seconds of silence after which a conversation is forgotten.
-    seconds
+    deadline
         How long the store may take to answer; nothing is tried twice.
     """
 
@@ -87,13 +87,13 @@ class Sessions:
         compiled: "CompiledFeatures",
         *,
         ttl: float = TTL_SECONDS,
-        seconds: float = ANSWER_SECONDS,
-        most: int = MAX_TURNS,
+        deadline: float = ANSWER_SECONDS,
+        max_turns: int = MAX_TURNS,
         clock: Clock | None = None,
     ) -> None:
-        self.store, self.ttl, self.seconds, self.most = store, ttl, seconds, most
+        self.store, self.ttl, self.deadline, self.max_turns = store, ttl, deadline, max_turns
         self.clock = clock or SystemClock()
-        self._client = _client(store, seconds)
+        self._client = _client(store, deadline)
         self._append = self._client.register_script(APPEND_SCRIPT)
         self._compiled = compiled
 
@@ -110,10 +110,10 @@ class Sessions:
         now = self.clock.now()
         if turn.at is not None and turn.at > now + TOLERANCE:
             raise Rejected("at", f"a time up to {now + TOLERANCE:%Y-%m-%d %H:%M} UTC", turn.at.isoformat())
-        told = normalise_columns(FACT, turn.model_dump(exclude={"turn_id", "at"}))
-        content = orjson.dumps(told | {"at": turn.at and _micros(turn.at)}, option=orjson.OPT_SORT_KEYS)
-        arguments: list[Any] = [turn.turn_id, _micros(turn.at or now), content, self.most, round(self.ttl * 1000)]
-        fresh, turns = await self._answer(self._append(keys=[self._key(conversation)], args=arguments))
+        said = normalise_columns(FACT, turn.model_dump(exclude={"turn_id", "at"}))
+        content = orjson.dumps(said | {"at": turn.at and _micros(turn.at)}, option=orjson.OPT_SORT_KEYS)
+        arguments: list[Any] = [turn.turn_id, _micros(turn.at or now), content, self.max_turns, round(self.ttl * 1000)]
+        fresh, turns = await self._reply(self._append(keys=[self._key(conversation)], args=arguments))
         if fresh < 0:
             raise Rejected("turn_id", "a new id, or the same turn again", f"{turn.turn_id!r} with other content")
         return Appended(fresh == 1, turns)
@@ -123,7 +123,7 @@ class Sessions:
 
         Raises
         ------
-        UnknownName
+        UnknownConversation
             There is none, or it has expired.
         Transient
             The store did not answer in time.
@@ -131,25 +131,25 @@ class Sessions:
         pipe = self._client.pipeline(transaction=True)
         pipe.hgetall(self._key(conversation))
         pipe.pttl(self._key(conversation))
-        held, left = await self._answer(pipe.execute())
-        if not held:
-            raise UnknownName("conversation", "one in progress", repr(conversation))
+        stored, ttl_ms = await self._reply(pipe.execute())
+        if not stored:
+            raise UnknownConversation("conversation", "one in progress", repr(conversation))
         turns = []
-        for name, value in held.items():
+        for name, value in stored.items():
             if name.startswith(b"t"):
                 _, at, content = value.split(b" ", 2)
-                told = orjson.loads(content)
-                told.pop("at")
-                turns.append(Turn(event_id=name[1:].decode(), event_us=int(at), **told))
+                said = orjson.loads(content)
+                said.pop("at")
+                turns.append(Turn(event_id=name[1:].decode(), event_us=int(at), **said))
         turns.sort(key=lambda turn: (turn.event_us, turn.event_id))
-        return Session(turns, int(held[b"n"]), left / 1000)
+        return Session(turns, int(stored[b"n"]), ttl_ms / 1000)
 
     async def features(self, conversation: str, session: Session | None = None) -> dict[str, Any]:
         """Return the features of a conversation now: feature = value.
 
         Raises
         ------
-        UnknownName
+        UnknownConversation
             There is none.
         Transient
             The store did not answer in time, or the features are still being compiled.
@@ -164,22 +164,22 @@ class Sessions:
     def _key(self, conversation: str) -> str:
         return f"_session:{self.store.project}:{conversation}"
 
-    async def _answer(self, command: Any) -> Any:
+    async def _reply(self, command: Any) -> Any:
         try:
-            async with asyncio.timeout(self.seconds):
+            async with asyncio.timeout(self.deadline):
                 return await command
         except (TimeoutError, redis.ConnectionError, redis.TimeoutError) as error:
             raise self.store.silent(error) from error
 
 
-def _client(store: OnlineStore, seconds: float) -> Redis:
+def _client(store: OnlineStore, deadline: float) -> Redis:
     pool = BlockingConnectionPool.from_url(
         store.url,
-        socket_timeout=seconds,
-        socket_connect_timeout=seconds,
+        socket_timeout=deadline,
+        socket_connect_timeout=deadline,
         retry=Retry(NoBackoff(), 0),
         max_connections=CONNECTIONS,
-        timeout=seconds,
+        timeout=deadline,
     )
     return Redis(connection_pool=pool)
 

@@ -19,7 +19,7 @@ class ArtifactCache:
         self.ws = ws
         self.views: Views | None = None
         self.planner: Planner | None = None
-        self.views_fault = ""
+        self.views_error = ""
         self.models: dict[str, Model] = {}
         self.refused: dict[str, str] = {}
         self._stamps: dict[Path, FileStamp] = {}
@@ -30,10 +30,10 @@ class ArtifactCache:
         if not self._changed(folder / VIEWS_FILE):
             return
         try:
-            self.views, self.views_fault = load_views(folder), ""
+            self.views, self.views_error = load_views(folder), ""
             self.planner = Planner(self.views)
         except (RapportError, OSError) as error:
-            self.views_fault = str(error)
+            self.views_error = str(error)
 
     def refresh_models(self) -> None:
         """Load the champions that changed; one that is refused leaves the old one in place."""

@@ -52,7 +52,7 @@ class SampleWriter:
         self._random = random.Random()  # noqa: S311 - which answers are kept is no secret
         self._thread: threading.Thread | None = None
 
-    def wanted(self) -> bool:
+    def is_sampled(self) -> bool:
         """Say whether the request at hand is one to keep."""
         return self.rate > 0 and self._random.random() < self.rate
 
@@ -77,14 +77,14 @@ class SampleWriter:
 
     def _write(self) -> None:
         while (sample := self._waiting.get()) is not None:
-            held, ended = [sample], False
+            batch, ended = [sample], False
             time.sleep(WRITE_SECONDS)
             with suppress(queue.Empty):
                 while not ended:
                     sample = self._waiting.get_nowait()
                     ended = sample is None
-                    held += [sample] if sample is not None else []
-            self._append(held)
+                    batch += [sample] if sample is not None else []
+            self._append(batch)
             if ended:
                 return
 
@@ -108,17 +108,17 @@ class SampleWriter:
                 "request": sample.request,
                 "served_us": sample.served_us,
                 "applied_us": sample.applied_us,
-                "entity": chain.entity,
+                "entity": ladder.entity,
                 "key": sample.key,
                 "id": entity,
-                "view": chain.views[outcome.rung],
+                "view": ladder.views[outcome.rung],
                 "rung": outcome.rung,
                 "event_us": outcome.event_us,
                 "known_us": outcome.known_us,
-                "definition": chain.definition,
-                "values": dict(zip(chain.features, chain.pick(outcome.values), strict=True)),
+                "definition": ladder.definition,
+                "values": dict(zip(ladder.features, ladder.pick(outcome.values), strict=True)),
             }
-            for chain, outcomes in sample.rows
+            for ladder, outcomes in sample.rows
             for entity, outcome in dict(zip(sample.ids, outcomes, strict=True)).items()
             if outcome.rung in ("live", "nightly")
         ]

@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from infra.redis.online_store import online_store
 from infra.workspace import Workspace
 from rapport_feast.address import OnlineStore
-from rapport_feast.errors import RapportError, Transient
+from rapport_feast.errors import RapportError
+from serving.errors import OnlineStoreNotJoined, ServiceStarting, ViewsNotLoaded
 from serving.forms.encoding import json_time
 from serving.forms.service import Readiness
 from serving.lookup.plans import Planner
@@ -42,38 +43,38 @@ class State:
 
     def __init__(self, ws: Workspace, conversations: Callable[[], ConversationFeatures] | None = None) -> None:
         self.ws = ws
-        self.shelf = ArtifactCache(ws)
-        self.meter = ServiceMetrics()
-        self.pulse = WriterStatus()
+        self.artifacts = ArtifactCache(ws)
+        self.metrics = ServiceMetrics()
+        self.writers = WriterStatus()
         self.samples = SampleWriter(ws.folder("served"), ws.settings.sample_rate)
-        self.reader = Reader(None, ws.clock, self.meter, self.pulse)
+        self.reader = Reader(None, ws.clock, self.metrics, self.writers)
         self._compiled = CompiledFeatures(conversations) if conversations else None
         self._sessions: Sessions | None = None
         self.loaded = False
-        self._run, self._answers = secrets.token_hex(4), 0
-        self.store_fault = ""
-        self._held = ExitStack()
+        self._run_id, self._answers = secrets.token_hex(4), 0
+        self.store_error = ""
+        self._store_resources = ExitStack()
         self._stop = asyncio.Event()
-        self._watch: asyncio.Task[None] | None = None
-        self.meter.gauges = self._gauges
+        self._refreshing: asyncio.Task[None] | None = None
+        self.metrics.gauges = self._gauges
 
     def start(self) -> None:
         """Begin to load and to watch; requests are answered meanwhile."""
         self.samples.start()
-        self._watch = asyncio.create_task(self._keep_up())
+        self._refreshing = asyncio.create_task(self._keep_refreshing())
 
     async def close(self) -> None:
         """Stop watching and leave the online store."""
         self._stop.set()
-        if self._watch is not None:
-            await self._watch
+        if self._refreshing is not None:
+            await self._refreshing
         await self.reader.close()
         if self._sessions is not None:
             await self._sessions.close()
         if self._compiled is not None:
             await asyncio.to_thread(self._compiled.close)
         await asyncio.to_thread(self.samples.close)
-        await asyncio.to_thread(self._held.close)
+        await asyncio.to_thread(self._store_resources.close)
         gc.unfreeze()
 
     @property
@@ -82,7 +83,7 @@ class State:
 
         Raises
         ------
-        Transient
+        ViewsNotLoaded
             They are not read yet, or nothing was published yet.
         """
         return self.planner.views
@@ -93,12 +94,12 @@ class State:
 
         Raises
         ------
-        Transient
+        ViewsNotLoaded
             They are not read yet, or nothing was published yet.
         """
-        if self.shelf.planner is None:
-            raise Transient(self.shelf.views_fault or "The service is still reading the published views.")
-        return self.shelf.planner
+        if self.artifacts.planner is None:
+            raise ViewsNotLoaded(self.artifacts.views_error or "The service is still reading the published views.")
+        return self.artifacts.planner
 
     @property
     def models(self) -> dict[str, Model]:
@@ -106,12 +107,12 @@ class State:
 
         Raises
         ------
-        Transient
+        ServiceStarting
             They are still loading.
         """
         if not self.loaded:
-            raise Transient("The service is still loading its models.")
-        return self.shelf.models
+            raise ServiceStarting("The service is still loading its models.")
+        return self.artifacts.models
 
     @property
     def sessions(self) -> Sessions:
@@ -119,27 +120,27 @@ class State:
 
         Raises
         ------
-        Transient
+        OnlineStoreNotJoined
             The online store was not joined yet.
         """
         if self._sessions is None:
-            raise Transient(self.store_fault or "The service is still joining the online store.")
+            raise OnlineStoreNotJoined(self.store_error or "The service is still joining the online store.")
         return self._sessions
 
-    def deliver(self, found: LookupResult, entities: Mapping[str, list[str]]) -> str:
+    def record_response(self, result: LookupResult, entities: Mapping[str, list[str]]) -> str:
         """Return the id of an answer that is about to leave; it is counted, and a share of them sampled."""
         self._answers += 1
-        request = f"{self._run}-{self._answers:x}"
-        self.meter.degraded += found.degraded
-        if self.samples.wanted():
-            for key, rows in found.rows.items():
-                self.samples.offer(Sample(request, found.served_us, found.applied_us, key, entities[key], rows))
+        request = f"{self._run_id}-{self._answers:x}"
+        self.metrics.degraded += result.degraded
+        if self.samples.is_sampled():
+            for key, rows in result.rows.items():
+                self.samples.offer(Sample(request, result.served_us, result.applied_us, key, entities[key], rows))
         return request
 
     def report(self) -> Readiness:
         """Return what is served, and why not if something is not."""
-        reader, pulse = self.reader, self.pulse
-        served = self.shelf.models.values()
+        reader, writers = self.reader, self.writers
+        served = self.artifacts.models.values()
         problem = self._problem()
         return {
             "ready": problem is None,
@@ -148,49 +149,49 @@ class State:
                 m.manifest.name: {"version": m.manifest.version, "digest": m.digest, "night": m.manifest.night}
                 for m in served
             },
-            "refused": dict(self.shelf.refused),
-            "views": list(self.shelf.views.by_name) if self.shelf.views else [],
+            "refused": dict(self.artifacts.refused),
+            "views": list(self.artifacts.views.by_name) if self.artifacts.views else [],
             "online": {
-                "reachable": reader.up,
+                "reachable": reader.is_connected,
                 "address": f"{reader.store.host}:{reader.store.port}" if reader.store else None,
-                "breaker": reader.pipeline.breaker if reader.pipeline else "open",
-                "applied": None if pulse.applied_us is None else json_time(moment(pulse.applied_us)),
-                "night": str(moment(pulse.cutoff_us).date()) if pulse.cutoff_us else None,
+                "breaker": reader.pool.breaker if reader.pool else "open",
+                "applied": None if writers.applied_us is None else json_time(moment(writers.applied_us)),
+                "night": str(moment(writers.cutoff_us).date()) if writers.cutoff_us else None,
             },
         }
 
     def _problem(self) -> str | None:
-        if self._watch is not None and self._watch.done():
+        if self._refreshing is not None and self._refreshing.done():
             return "The service no longer follows its files; restart it."
         if not self.loaded:
             return "The service is still loading."
-        if self.shelf.views is None:
-            return self.shelf.views_fault
-        if not self.pulse.cutoff_us:
+        if self.artifacts.views is None:
+            return self.artifacts.views_error
+        if not self.writers.cutoff_us:
             return "The service is still looking how old what is online is."
-        return None if self.reader.up else self.store_fault or "The online store does not answer."
+        return None if self.reader.is_connected else self.store_error or "The online store does not answer."
 
     def _gauges(self) -> dict[str, tuple[str, float]]:
-        pipeline, now = self.reader.pipeline, micros(self.ws.clock.now())
-        breaker = pipeline.breaker if pipeline else "open"
-        applied = self.pulse.applied_us
+        pool, now = self.reader.pool, micros(self.ws.clock.now())
+        breaker = pool.breaker if pool else "open"
+        applied = self.writers.applied_us
         ages = {
-            "nightly_age_seconds": ("Time since the cutoff of the newest night online.", self.pulse.cutoff_us),
+            "nightly_age_seconds": ("Time since the cutoff of the newest night online.", self.writers.cutoff_us),
             "live_age_seconds": ("Time since the log time that the stream has applied.", applied),
         }
         return {
             "breaker_open": ("1 while reads fail at once, 0.5 while the store is probed.", BREAKER[breaker]),
-            "reads_in_flight": ("Reads that wait for the store.", pipeline.in_flight if pipeline else 0),
-            "reads_refused": ("Reads beyond the bulkhead since the start.", pipeline.refused if pipeline else 0),
+            "reads_in_flight": ("Reads that wait for the store.", pool.in_flight if pool else 0),
+            "reads_refused": ("Reads beyond the bulkhead since the start.", pool.refused if pool else 0),
             "samples_dropped": ("Samples for the parity meter that found no room.", self.samples.dropped),
-            **{name: (told, max(now - at, 0) / SECOND_US) for name, (told, at) in ages.items() if at},
+            **{name: (meaning, max(now - at, 0) / SECOND_US) for name, (meaning, at) in ages.items() if at},
         }
 
-    async def _keep_up(self) -> None:
+    async def _keep_refreshing(self) -> None:
         while not self._stop.is_set():
-            await self._join_if_silent()
-            await asyncio.to_thread(self.shelf.refresh_views)
-            await asyncio.to_thread(self.shelf.refresh_models)
+            await self._rejoin_store()
+            await asyncio.to_thread(self.artifacts.refresh_views)
+            await asyncio.to_thread(self.artifacts.refresh_models)
             if not self.loaded:
                 gc.freeze()  # what was loaded stays: the collector need not look at it again
                 if self._compiled is not None:
@@ -201,32 +202,32 @@ class State:
             except TimeoutError:
                 continue
 
-    async def _join_if_silent(self) -> None:
+    async def _rejoin_store(self) -> None:
         """Join the store again if it does not answer: an embedded one that was killed is started by that."""
-        if self.reader.up:
+        if self.reader.is_connected:
             return
         try:
             store = await asyncio.to_thread(self._join)
         except RapportError as error:
-            self.store_fault = str(error)
+            self.store_error = str(error)
             return
-        self.store_fault = ""
+        self.store_error = ""
         if self.reader.store != store:
-            former, self.reader = self.reader, Reader(store, self.ws.clock, self.meter, self.pulse)
-            self.reader.start(lambda: self.shelf.views)
+            former, self.reader = self.reader, Reader(store, self.ws.clock, self.metrics, self.writers)
+            self.reader.start(lambda: self.artifacts.views)
             await former.close()
-            await self._keep_sessions(store)
+            await self._rejoin_sessions(store)
 
-    async def _keep_sessions(self, store: OnlineStore) -> None:
+    async def _rejoin_sessions(self, store: OnlineStore) -> None:
         """Keep the conversations in the store that was joined."""
         if self._compiled is not None:
-            past, self._sessions = self._sessions, Sessions(store, self._compiled, clock=self.ws.clock)
-            if past is not None:
-                await past.close()
+            former, self._sessions = self._sessions, Sessions(store, self._compiled, clock=self.ws.clock)
+            if former is not None:
+                await former.close()
 
     def _join(self) -> OnlineStore:
         fresh = ExitStack()
         store = fresh.enter_context(online_store(self.ws))
-        self._held, former = fresh, self._held
+        self._store_resources, former = fresh, self._store_resources
         former.close()
         return store

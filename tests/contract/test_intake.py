@@ -1,7 +1,9 @@
 """Events over HTTP: judged, durable when acknowledged, on disk while the log is away, in their order afterwards."""
 
 import asyncio
+import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,11 +18,11 @@ from infra.log.event_log import Entry
 from infra.log.open import event_log
 from infra.workspace import Workspace
 from rapport_feast.errors import Transient
-from serving.errors import MalformedBody
+from serving.errors import MalformedBody, SpoolUnusable
 from serving.http.app import create_app
 from serving.intake.events import split_events
 from serving.intake.intake import Intake
-from serving.intake.spool import Spool
+from serving.intake.spool import SPOOL_FILE, Spool
 from tests.contract.test_event_log import valkey_pid
 from tests.streamed import EVENT, company, event, streamed
 
@@ -147,24 +149,59 @@ def distinct(entries: list[Entry]) -> list[bytes]:
 
 
 def test_a_process_takes_over_what_a_killed_one_left(tmp_path: Path) -> None:
-    """The spool of a service that died without the log; its torn last record was never acknowledged."""
+    """The spool of a service that died without the log, in the middle of a write that was never acknowledged."""
     ws = company(tmp_path)
-    left = Spool(ws.folder("spool"))
-    left.add([("transactions", event(event_id="1")), ("transactions", event(event_id="2"))])
-    left.add([("transactions", event(event_id="3"))])
-    (segment,) = ws.folder("spool").glob("*/*.spool")
-    segment.write_bytes(segment.read_bytes() + b"\x01torn")
-    other = Spool(ws.folder("spool"))
-    assert len(other) == 0  # its owner lives
-    left.close()
-    other.close()
+    dead = multiprocessing.get_context("spawn").Process(target=die_while_spooling, args=(ws.folder("spool"),))
+    dead.start()
+    dead.join()
+    assert dead.exitcode == -signal.SIGKILL
     with service(ws):
         until(lambda: len(logged(ws)) == 3)
     assert [entry.payload for entry in logged(ws)] == [event(event_id=str(number)) for number in (1, 2, 3)]
-    assert not list(ws.folder("spool").iterdir())
+    assert len(Spool(ws.folder("spool"))) == 0
 
 
-def test_a_spool_keeps_order_over_segments_and_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
+def die_while_spooling(folder: Path) -> None:
+    """Acknowledge three events, and be killed between the write of a fourth and its commit."""
+    spool = Spool(folder)
+    spool.add([("transactions", event(event_id="1")), ("transactions", event(event_id="2"))])
+    spool.add([("transactions", event(event_id="3"))])
+    with spool._transaction():
+        spool._db.execute("INSERT INTO event (source, payload) VALUES ('transactions', x'00')")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_processes_share_one_spool_in_one_order(tmp_path: Path) -> None:
+    """What one drained the other need not, and a drained spool leaves no event on disk."""
+    one, other = Spool(tmp_path), Spool(tmp_path)
+    for number in range(6):
+        (one, other)[number % 2].add([("s", b"canary %d" % number)])
+    first = one.first()
+    assert first is not None
+    assert (first, len(other)) == ((6, [("s", b"canary %d" % number) for number in range(6)]), 48)
+    one.done(first[0])
+    other.done(first[0])
+    assert (len(one), len(other), other.first()) == (0, 0, None)
+    assert not any(b"canary" in path.read_bytes() for path in tmp_path.iterdir())
+    one.close()
+    other.close()
+
+
+def test_a_spool_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    """A file that is no database; and a disk that is full while it is written."""
+    (tmp_path / SPOOL_FILE).write_bytes(b"no database" * 100)
+    with pytest.raises(SpoolUnusable, match="file is not a database"):
+        Spool(tmp_path)
+    (tmp_path / SPOOL_FILE).unlink()
+    spool = Spool(tmp_path)
+    spool._db.execute("PRAGMA max_page_count = 20")
+    with pytest.raises(SpoolUnusable, match="database or disk is full"):
+        spool.add([("s", b"x" * 1_000_000)])
+    assert (len(spool), spool.first()) == (0, None)
+    spool.close()
+
+
+def test_a_spool_keeps_order_and_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
     """The bound is of bytes, and given back when the log has them."""
     spool = Spool(tmp_path, limit=10_000_000)
     sent = [("s", b"%07d" % number * 200_000) for number in range(7)]

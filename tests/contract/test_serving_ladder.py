@@ -107,7 +107,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hands]:
 @pytest.fixture
 def hands(place: Hands) -> Hands:
     place.raw.flushall()
-    place.client.app.features.state.pulse.priors = {}  # type: ignore[attr-defined]
+    place.client.app.features.state.writers.priors = {}  # type: ignore[attr-defined]
     place.wait(lambda online: online["applied"] is None and online["night"] == "2026-11-20")
     return place
 
@@ -329,12 +329,12 @@ def test_views_in_another_form_are_refused_and_the_old_ones_stay(tmp_path: Path,
     for spoiled in ({"served": "sometimes"}, {"features": {"count": "float16"}}, {"version": "no hex"}):
         publish_views(ws, VIEWS | {"views": {NIGHTLY: ENTRY | spoiled}})
         deadline = time.monotonic() + 5
-        while not app.features.state.shelf.views_fault:
+        while not app.features.state.artifacts.views_error:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert isinstance(hands.client, httpx.Client)
         assert told(hands.ask())[0][0] == -1
         publish_views(ws, VIEWS)
-        while app.features.state.shelf.views_fault:
+        while app.features.state.artifacts.views_error:
             assert time.monotonic() < deadline + 5
             time.sleep(0.05)

@@ -44,18 +44,18 @@ from tests.contract.serving_stage import (
 def test_a_model_with_a_flipped_byte_is_refused_and_the_old_one_stays(tmp_path: Path):
     ws = workspace(tmp_path)
     publish_models(ws)
-    shelf = ArtifactCache(ws)
-    shelf.refresh_models()
-    assert not shelf.refused
+    artifacts = ArtifactCache(ws)
+    artifacts.refresh_models()
+    assert not artifacts.refused
     trees = bytes(boosters(2)[0].save_raw("ubj"))
     home = publish_model(ws, "churn", "2", "xgboost", {"model.ubj": trees})
     (home / "model.ubj").write_bytes(trees[:100] + bytes([trees[100] ^ 1]) + trees[101:])
-    shelf.refresh_models()
-    assert shelf.models["churn"].manifest.version == "1"
-    assert "churn/2/model.ubj is not the file that was published" in shelf.refused["churn"]
+    artifacts.refresh_models()
+    assert artifacts.models["churn"].manifest.version == "1"
+    assert "churn/2/model.ubj is not the file that was published" in artifacts.refused["churn"]
     publish_model(ws, "churn", "3", "xgboost", {"model.ubj": trees})
-    shelf.refresh_models()
-    assert (shelf.models["churn"].manifest.version, shelf.refused) == ("3", {})
+    artifacts.refresh_models()
+    assert (artifacts.models["churn"].manifest.version, artifacts.refused) == ("3", {})
 
 
 @pytest.mark.parametrize(
@@ -71,20 +71,20 @@ def test_a_model_with_a_flipped_byte_is_refused_and_the_old_one_stays(tmp_path: 
 def test_a_manifest_that_cannot_be_trusted_is_refused(tmp_path: Path, change: dict[str, Any], sentence: str):
     ws = workspace(tmp_path)
     publish_model(ws, "churn", "1", "xgboost", {"model.ubj": bytes(boosters()[0].save_raw("ubj"))}, change)
-    shelf = ArtifactCache(ws)
-    shelf.refresh_models()
-    assert not shelf.models
-    assert sentence in shelf.refused["churn"]
+    artifacts = ArtifactCache(ws)
+    artifacts.refresh_models()
+    assert not artifacts.models
+    assert sentence in artifacts.refused["churn"]
 
 
 def test_a_model_that_is_no_model_is_refused(tmp_path: Path):
     ws = workspace(tmp_path)
     publish_model(ws, "churn", "1", "xgboost", {"model.ubj": b"cos\nsystem\n(S'true'\ntR."})
     publish_model(ws, "escalation", "1", "lightgbm", {"model.txt": b"\xff"})
-    shelf = ArtifactCache(ws)
-    shelf.refresh_models()
-    assert "XGBoost model" in shelf.refused["churn"]
-    assert "LightGBM model" in shelf.refused["escalation"]
+    artifacts = ArtifactCache(ws)
+    artifacts.refresh_models()
+    assert "XGBoost model" in artifacts.refused["churn"]
+    assert "LightGBM model" in artifacts.refused["escalation"]
 
 
 def test_what_is_published_later_is_served_without_a_restart(tmp_path: Path):
@@ -141,7 +141,7 @@ def test_a_taken_port_is_one_sentence(tmp_path: Path):
 PROGRAM = """
 import json, sys, threading, urllib.request
 from infra.workspace import open_workspace
-from serving.app import serve
+from serving.http.server import serve
 serve(open_workspace(), int(sys.argv[1]))
 print(json.dumps(sorted(name for name in sys.modules if "." not in name)))
 """

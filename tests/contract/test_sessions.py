@@ -29,7 +29,7 @@ from infra.settings import ROOT
 from rapport_feast.address import OnlineStore
 from rapport_feast.errors import Rejected, Transient
 from rapport_feast.times import DAY
-from serving.errors import UnknownName
+from serving.errors import UnknownConversation
 from serving.forms.sessions import TurnBody
 from serving.http.sessions import SessionEndpoints, read_turn
 from serving.sessions.compiled import CompiledFeatures
@@ -67,7 +67,7 @@ async def opened(store: OnlineStore, *, compiled: bool = False, **options: Any) 
     features = CompiledFeatures(Conversations)
     if compiled:
         await asyncio.wrap_future(features.start())
-    sessions = Sessions(store, features, **({"seconds": 5.0} | options))
+    sessions = Sessions(store, features, **({"deadline": 5.0} | options))
     try:
         yield sessions
     finally:
@@ -86,7 +86,7 @@ def ids(turns: Any) -> list[str]:
 
 async def test_a_conversation_is_kept_and_forgotten(store: OnlineStore) -> None:
     async with opened(store, ttl=2) as sessions:
-        with pytest.raises(UnknownName, match="one in progress, found 'c1'"):
+        with pytest.raises(UnknownConversation, match="one in progress, found 'c1'"):
             await sessions.session("c1")
         for number in range(4):
             assert (await sessions.append("c1", turn(number))).turns == number + 1
@@ -95,7 +95,7 @@ async def test_a_conversation_is_kept_and_forgotten(store: OnlineStore) -> None:
         assert ids(kept.turns) == [f"t{number:05}" for number in range(4)], "each turn keeps all of them alive"
         assert 0 < kept.expires_in <= 2
         await asyncio.sleep(2.1)
-        with pytest.raises(UnknownName):
+        with pytest.raises(UnknownConversation):
             await sessions.session("c1")
 
 
@@ -112,7 +112,7 @@ async def test_a_turn_told_again_stands_once_and_another_under_its_id_is_refused
 
 
 async def test_the_oldest_turns_go_beyond_the_limit(store: OnlineStore) -> None:
-    async with opened(store, most=10) as sessions:
+    async with opened(store, max_turns=10) as sessions:
         for number in range(25):
             await sessions.append("c1", turn(number))
         kept = await sessions.session("c1")
@@ -124,11 +124,14 @@ async def test_the_oldest_turns_go_beyond_the_limit(store: OnlineStore) -> None:
 
 WRITER = """
 import asyncio, sys
-from infra.online import OnlineStore
-from serving.sessions import Compiled, Sessions, TurnBody
+from rapport_feast.address import OnlineStore
+from serving.forms.sessions import TurnBody
+from serving.sessions.compiled import CompiledFeatures
+from serving.sessions.store import Sessions
 
 async def write(port, password, first, last):
-    sessions = Sessions(OnlineStore("127.0.0.1", port, "tiny", password=password), Compiled(dict), most=5000, seconds=5)
+    store = OnlineStore("127.0.0.1", port, "tiny", password=password)
+    sessions = Sessions(store, CompiledFeatures(dict), max_turns=5000, deadline=5)
     turns = [TurnBody(turn_id=f"t{n:05}", author_role="customer", text=f"turn {n}") for n in range(first, last)]
     done = await asyncio.gather(*(sessions.append("c1", one) for one in turns))
     print(sum(one.fresh for one in done))
@@ -172,7 +175,7 @@ async def test_a_conversation_survives_a_restart_of_the_server(tmp_path: Path) -
 
 
 async def test_a_silent_store_is_not_waited_for(store: OnlineStore) -> None:
-    async with opened(store, seconds=0.25) as sessions:
+    async with opened(store, deadline=0.25) as sessions:
         await sessions.append("c1", turn(1))
         with store.client() as client:
             pid = int(client.info("server")["process_id"])
@@ -277,7 +280,7 @@ def replace_turns(asked: Conversation, event_us: int) -> Conversation:
 
 def test_over_http(store: OnlineStore) -> None:
     features = CompiledFeatures(Conversations)
-    sessions = Sessions(store, features, seconds=5.0)
+    sessions = Sessions(store, features, deadline=5.0)
     with TestClient(Starlette(routes=SessionEndpoints(lambda: sessions).routes)) as client:
         body = {"turn_id": "1", "author_role": "customer", "text": "It is broken, call +49 30 1234567!"}
         assert client.post("/v1/sessions/c1/turns", json=body).json() == {"fresh": True, "turns": 1}
@@ -291,7 +294,7 @@ def test_over_http(store: OnlineStore) -> None:
         assert told["turns"][0]["text"] == "It is broken, call <phone>!"
         assert told["features"]["ticket__messages__1h"] == 1
         assert told["features"]["ticket__last_frustration__60d"] == 4
-        with pytest.raises(UnknownName):
+        with pytest.raises(UnknownConversation):
             client.get("/v1/sessions/c2")
 
 

@@ -25,10 +25,10 @@ PROGRAM = """
 import sys
 from datetime import datetime
 from pathlib import Path
-from infra.company import Company
+from infra.company.company import Company
 from infra.settings import Settings
 from infra.workspace import Workspace
-from serving.app import serve
+from serving.http.server import serve
 company = Company(name="small", title="small", sources=())
 serve(Workspace(Settings(home=Path(sys.argv[1]), redis_url=sys.argv[2]), company), int(sys.argv[3]))
 """

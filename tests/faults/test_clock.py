@@ -93,7 +93,7 @@ def test_no_value_is_younger_than_new(skew: timedelta) -> None:
     view = View("v", "g", "customer", "customer_id", {"f": "int64"}, "0a1b2c3d", 0, "nightly", "v__prior")
     chain = Ladder(view, "v", {"f": 0}, Views("p", NIGHT, {"v": view}), ReplyPlaces())
     row = view.packing.pack(micros(at), micros(at), FOREVER_US, [1])
-    outcome = chain.climb([row], micros(at + skew), WriterStatus(cutoff_us=micros(at)), Counter())
+    outcome = chain.fall_to_usable([row], micros(at + skew), WriterStatus(cutoff_us=micros(at)), Counter())
     assert outcome.age_us == max(skew // timedelta(microseconds=1), 0)
 
 

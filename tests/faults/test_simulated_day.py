@@ -140,7 +140,7 @@ class Day:
     def wait(self) -> None:
         """Wait until the runner has applied everything, and the service knows how far it is."""
         self.main.wait(micros(self.ws.clock.now()), self.position)
-        applied, pulse = self.main.told()[0], self.client.app.features.state.pulse  # type: ignore[attr-defined]
+        applied, pulse = self.main.told()[0], self.client.app.features.state.writers  # type: ignore[attr-defined]
         until(lambda: (pulse.applied_us or 0) >= applied)
 
     def ask(self, *asked: list[str]) -> dict[str, Answer]:
