@@ -1,8 +1,8 @@
-"""The samples that drift compares: a row per customer or ticket, of the last week and of the training window."""
+"""The windows of drift and their samples: a row per customer or ticket, of the last week and of the training window."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,9 @@ from infra.clock import Nights
 from infra.models.manifest import Feature
 from infra.workspace import Workspace
 from validation.watch.comparison import FLOOR, ks_distance
+from validation.watch.windows import whole_weeks
 
+WEEK, REFERENCE_NIGHTS = 7, 28
 SPAN_RATIO = 1.5
 """A trend of the training window may go on half as fast again before it counts as a drift."""
 
@@ -31,11 +33,18 @@ class Windows:
         return (days[2] + days[3] - days[0] - days[1]) / 2
 
 
+def windows_of(trained: date, night: date) -> Windows:
+    """Return the last week, and the four weeks up to the training night that lie before it."""
+    current = Nights(night - timedelta(days=WEEK - 1), night)
+    last = min(trained, current.first - timedelta(days=1))
+    return Windows(whole_weeks(Nights(last - timedelta(days=REFERENCE_NIGHTS - 1), last)), current)
+
+
 def sample(ws: Workspace, key: str, features: Sequence[Feature], nights: Nights) -> pd.DataFrame:
     """Return one row of features per entity, of one of its nights, drawn by a hash, so that rows are independent.
 
-    An entity is asked about in one week only, whether or not it was there then: a sample of many weeks holds
-    short-lived entities in the same proportion as one of a single week.
+    An entity is looked up in one week only, whether or not it had a row then: a sample of many weeks holds short-lived
+    entities in the same proportion as one of a single week.
 
     Returns
     -------
@@ -44,19 +53,19 @@ def sample(ws: Workspace, key: str, features: Sequence[Feature], nights: Nights)
     """
     views: dict[str, list[str]] = {}
     for feature in features:
-        views.setdefault(feature.ref.partition(":")[0], []).append(feature.name)
-    there = [view for view in sorted(views) if ws.lake.files(f"features/{view}", nights)]
-    if not there:
+        views.setdefault(feature.view, []).append(feature.name)
+    built = [view for view in sorted(views) if ws.lake.files(f"features/{view}", nights)]
+    if not built:
         return pd.DataFrame(columns=[key, "night", *(feature.name for feature in features)])
     with ws.lake.connect() as con:
-        names = {view: ws.lake.view(con, f"features/{view}", nights) for view in there}
+        names = {view: ws.lake.view(con, f"features/{view}", nights) for view in built}
         rows = " UNION ".join(f'SELECT {key}, night FROM "{name}"' for name in names.values())
         week = f"date_diff('day', DATE '{nights.first}', night) // 7 = md5_number({key}) % {max(len(nights) // 7, 1)}"
         picked = f"SELECT {key}, arg_min(night, md5({key} || night)) AS night FROM ({rows}) WHERE {week} GROUP BY 1"
         joins = " ".join(f'LEFT JOIN "{name}" USING ({key}, night)' for name in names.values())
         columns = ", ".join(f'"{name}"."{column}"' for view, name in names.items() for column in views[view])
-        found: pd.DataFrame = con.execute(f"SELECT {key}, night, {columns} FROM ({picked}) {joins} ORDER BY {key}").df()
-    return found.reindex(columns=[key, "night", *(feature.name for feature in features)])
+        drawn: pd.DataFrame = con.execute(f"SELECT {key}, night, {columns} FROM ({picked}) {joins} ORDER BY {key}").df()
+    return drawn.reindex(columns=[key, "night", *(feature.name for feature in features)])
 
 
 def floors_of(reference: pd.DataFrame, windows: Windows, columns: Sequence[str]) -> dict[str, float]:
@@ -70,12 +79,17 @@ def floors_of(reference: pd.DataFrame, windows: Windows, columns: Sequence[str])
     early = pd.to_datetime(reference["night"]) < middle
     steps = windows.distance / max(((last - first).days + 1) / 2, 1.0)
     return {
-        c: max(FLOOR, SPAN_RATIO * steps * _moved(reference.loc[early, c], reference.loc[~early, c])) for c in columns
+        c: max(FLOOR, SPAN_RATIO * steps * _trend(reference.loc[early, c], reference.loc[~early, c])) for c in columns
     }
 
 
-def _moved(early: pd.Series, late: pd.Series) -> float:
-    """Return how far two halves lie apart beyond what chance does (the 5 % point of the Kolmogorov distribution)."""
+def _trend(early: pd.Series, late: pd.Series) -> float:
+    """Return how far two halves lie apart beyond chance: the 5 % point of the two-sample Kolmogorov-Smirnov test.
+
+    Notes
+    -----
+    Smirnov, Table for Estimating the Goodness of Fit of Empirical Distributions (1948).
+    """
     a, b = early.dropna(), late.dropna()
     if not pd.api.types.is_numeric_dtype(early) or a.empty or b.empty:
         return 0.0

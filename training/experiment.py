@@ -1,46 +1,55 @@
 """One experiment: fit on the earlier slices, evaluate on the later one, let the gate decide."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from infra.company.company import Model as ModelConfig
-from infra.models import bundle, manifest
 from infra.models.arrays import Floats
 from infra.models.calibration import Calibration
-from infra.models.encoding import encode
+from infra.models.manifest import Feature, Manifest
+from infra.models.scorer import champion_scorer
 from infra.workspace import Workspace
-from training.data.dataset import Dataset, learn_features, to_slice
+from training.data.dataset import Dataset, encode_frame, learn_features, to_slice
 from training.data.label import Label
 from training.data.split import Split
-from training.evaluation import plots as pictures
+from training.evaluation import plots as draw
 from training.evaluation.baselines import best_action, logistic_baseline
 from training.evaluation.evaluate import Evaluation, calibration_line, evaluate_policy, evaluate_scores
 from training.gate import Decision, judge
-from training.recipes.catalogue import recipe
-from training.recipes.learner import Model, Slice
+from training.recipes.catalogue import recipe_named
+from training.recipes.learner import Learner, Slice
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A fitted model with its evaluation and the gate's decision."""
+    """A fitted model with its evaluation and the gate's decision.
 
-    model: Model
-    features: tuple[manifest.Feature, ...]
+    Attributes
+    ----------
+    line
+        Slope and intercept of the outcome on the log odds, for probabilities.
+    """
+
+    model: Learner
+    features: tuple[Feature, ...]
     evaluation: Evaluation
     decision: Decision
-    slope: Calibration | None = None
+    line: Calibration | None = None
 
     def metrics(self) -> dict[str, float]:
-        """Return every figure with the ends of its interval, as MLflow keeps them."""
-        found: dict[str, float] = {}
+        """Return every metric with the ends of its interval, as MLflow keeps them."""
+        metrics: dict[str, float] = {}
         for name, interval in self.evaluation.values.items():
-            found |= {name: interval.value, f"{name}_lo": interval.low, f"{name}_hi": interval.high}
-        if self.slope:
-            found |= {"calibration_slope": self.slope.a, "calibration_intercept": self.slope.b}
-        return {name: value for name, value in found.items() if np.isfinite(value)}
+            metrics |= {name: interval.value, f"{name}_lo": interval.low, f"{name}_hi": interval.high}
+        if self.line:
+            metrics |= {"calibration_slope": self.line.a, "calibration_intercept": self.line.b}
+        return {name: value for name, value in metrics.items() if np.isfinite(value)}
 
     def manifest(
         self,
@@ -52,10 +61,10 @@ class Experiment:
         run_id: str,
         dataset_digest: str,
         night: date,
-    ) -> manifest.Manifest:
+    ) -> Manifest:
         """Return what the published folder says about itself."""
-        scaled, figure = self.model.calibration, self.evaluation.model.interval()
-        return manifest.Manifest(
+        interval = self.evaluation.model.interval()
+        return Manifest(
             name=config.name,
             version=version,
             recipe=config.recipe,
@@ -64,10 +73,10 @@ class Experiment:
             features=self.features,
             files=files,
             actions=self.model.actions,
-            calibration={"a": scaled.a, "b": scaled.b} if scaled else None,
+            calibration=self.model.calibration,
             metric=self.evaluation.metric,
-            value=figure.value,
-            interval=(figure.low, figure.high),
+            value=interval.value,
+            interval=(interval.low, interval.high),
             baseline=self.evaluation.best_baseline[1].value,
             rows=self.evaluation.rows,
             night=str(night),
@@ -78,50 +87,46 @@ class Experiment:
 
 
 def fit(ws: Workspace, config: ModelConfig, label: Label, data: Dataset, split: Split, plots: Path) -> Experiment:
-    """Fit a recipe on a split and judge it; pictures go to the folder ``plots``."""
+    """Fit a recipe on a split and judge it; the figures go to the folder ``plots``."""
     features = learn_features(data.types, split.train)
     train, calibration, test = (
         to_slice(rows, features, data.key) for rows in (split.train, split.calibration, split.test)
     )
-    model = recipe(config.recipe)().fit(train, calibration)
+    model = recipe_named(ws.company, config.recipe)().fit(train, calibration)
     incumbent = _incumbent(ws, config.name, data, split)
-    pictures.draw_importance(plots, [feature.name for feature in features], model.importance())
+    draw.draw_importance(plots, [feature.name for feature in features], model.importance())
     if label.binary:
-        found, slope = _evaluate_scores(model, train, test, incumbent, plots)
-        return Experiment(model, features, found, judge(found), slope)
-    found = evaluate_policy(test, choices(model, model.predict(test.x)), best_action(train), incumbent)
-    pictures.draw_policy(plots, found)
-    return Experiment(model, features, found, judge(found))
+        evaluation, line = _evaluate_scores(model, train, test, incumbent, plots)
+        return Experiment(model, features, evaluation, judge(evaluation), line)
+    chosen = greedy_actions(model.actions, model.predict(test.x))
+    evaluation = evaluate_policy(test, chosen, best_action(train), incumbent)
+    draw.draw_policy(plots, evaluation)
+    return Experiment(model, features, evaluation, judge(evaluation))
+
+
+def greedy_actions(actions: Sequence[str], values: Floats) -> npt.NDArray[np.str_]:
+    """Return the action of the greatest expected reward of each row, the first of equal ones; shape (rows,)."""
+    return np.asarray(np.array(actions)[values.argmax(axis=1)], dtype=np.str_)
 
 
 def _evaluate_scores(
-    model: Model, train: Slice, test: Slice, incumbent: "Floats | np.ndarray | None", plots: Path
+    model: Learner, train: Slice, test: Slice, incumbent: Floats | None, plots: Path
 ) -> tuple[Evaluation, Calibration]:
     scores = model.predict(test.x)
     majority = np.full(len(test), train.y.mean())
     baselines = {"majority": majority, "logistic on 5 features": logistic_baseline(train, test)}
-    found = evaluate_scores(test, scores, baselines, incumbent)
-    pictures.draw_scores(plots, test, {"model": scores, **baselines}, found)
-    return found, calibration_line(scores, test.y)
+    evaluation = evaluate_scores(test, scores, baselines, incumbent)
+    draw.draw_scores(plots, test, {"model": scores, **baselines}, evaluation)
+    return evaluation, calibration_line(scores, test.y)
 
 
-def choices(model: Model, values: Floats) -> np.ndarray:
-    """Return the action of the greatest expected reward; shape (rows,)."""
-    return np.asarray(np.array(model.actions)[values.argmax(axis=1)], dtype=np.str_)
+def _incumbent(ws: Workspace, name: str, data: Dataset, split: Split) -> npt.NDArray[Any] | None:
+    """Return the scores or actions of the champion on the test slice.
 
-
-def load(ws: Workspace, manifest: manifest.Manifest) -> Model:
-    """Load a published version."""
-    scaled = Calibration(**manifest.calibration) if manifest.calibration else None
-    folder = bundle.version_folder(ws, manifest.name, manifest.version)
-    return recipe(manifest.recipe).load(folder, actions=manifest.actions, calibration=scaled)
-
-
-def _incumbent(ws: Workspace, name: str, data: Dataset, split: Split) -> "np.ndarray | None":
-    """Return what the champion says of the test slice, None if there is none or its features are no longer built."""
-    manifest = bundle.champion(ws, name)
-    if manifest is None or not {f.ref for f in manifest.features} <= set(data.types):
+    None if there is no champion, or if it reads features that are no longer built.
+    """
+    scorer = champion_scorer(ws, name)
+    if scorer is None or not {feature.ref for feature in scorer.manifest.features} <= set(data.types):
         return None
-    model = load(ws, manifest)
-    said = model.predict(encode(split.test, manifest.features))
-    return choices(model, said) if manifest.actions else said
+    predicted = scorer.predict(encode_frame(split.test, scorer.manifest.features))
+    return greedy_actions(scorer.manifest.actions, predicted) if scorer.manifest.actions else predicted

@@ -23,35 +23,37 @@ class Decision:
         return self.alias == "champion"
 
 
-def judge(found: Evaluation) -> Decision:
+def judge(evaluation: Evaluation) -> Decision:
     """Decide about a version.
 
-    It must not say the same of everybody; the interval of its paired difference from every baseline must lie above
-    zero; and against an incumbent, that interval must not lie below zero.
+    It must not be constant; the interval of its paired difference from every baseline must lie above zero; and against
+    an incumbent, that interval must not lie below zero.
     """
-    if found.constant:
-        return _refused("the model says the same of everybody")
-    for name, draws in found.baselines.items():
-        gain = (found.model - draws).interval()
+    if evaluation.constant:
+        return _refused("the model is constant: every row gets the same score or action")
+    metric, model, rows = evaluation.metric, evaluation.model, f"on {evaluation.rows} later rows"
+    for name, baseline in evaluation.baselines.items():
+        gain = (model - baseline).interval()
+        # Also refused where the interval is not a number: too few rows of one outcome prove nothing.
         if not gain.low > 0:
             return _refused(
-                f"{found.metric} {found.model.interval()} does not beat the baseline {name} "
-                f"({draws.value:.4f}) on {found.rows} later rows: {_difference(gain)}"
+                f"{metric} {model.interval()} does not beat the baseline {name} "
+                f"({baseline.value:.4f}) {rows}: {_difference(gain)}"
             )
-    if found.incumbent is not None:
-        change = (found.model - found.incumbent).interval()
+    also = ""
+    if evaluation.incumbent is not None:
+        champion = evaluation.incumbent.value
+        change = (model - evaluation.incumbent).interval()
         if change.high < 0:
             return _refused(
-                f"{found.metric} {found.model.value:.4f} is worse than the incumbent's {found.incumbent.value:.4f} "
-                f"on {found.rows} later rows: {_difference(change)}"
+                f"{metric} {model.value:.4f} is worse than the incumbent's {champion:.4f} {rows}: {_difference(change)}"
             )
-    name, best = found.best_baseline
-    gain = (found.model - best).interval()
-    also = "" if found.incumbent is None else f", and is not worse than the incumbent ({found.incumbent.value:.4f})"
+        also = f", and is not worse than the incumbent ({champion:.4f})"
+    name, best = evaluation.best_baseline
     return Decision(
         "champion",
-        f"Champion: {found.metric} {found.model.interval()} beats the best baseline, {name} "
-        f"({best.value:.4f}), on {found.rows} later rows: {_difference(gain)}{also}.",
+        f"Champion: {metric} {model.interval()} beats the best baseline, {name} ({best.value:.4f}), "
+        f"{rows}: {_difference((model - best).interval())}{also}.",
     )
 
 

@@ -3,31 +3,32 @@
 Comes after the build; what it publishes serving reads, and ``retrain.py`` watches. Every ending leaves a reason.
 """
 
-import hashlib
-import json
 import tempfile
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from infra import state_files
 from infra.company.company import Model as ModelConfig
-from infra.models import bundle, manifest, registry
+from infra.models import registry
+from infra.models.bundle import LAST, STATUS, champion, publish_version
+from infra.models.manifest import Manifest
+from infra.state_files import digest_of, read_json, write_json
 from infra.workspace import Workspace
 from rapport_feast.errors import Rejected
 from rapport_feast.locks import exclusive_lock
+from training.inputs import inputs_digest
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from training.data.dataset import Dataset
     from training.data.label import Label
     from training.data.split import Split
 
 RETRAIN_EVERY = 28
+"""Nights after which a version is due for a successor, unless the model's options say otherwise."""
 MIN_ROWS, MIN_OF_CLASS = 200, 20
-LAST = "last.json"
 
 
 def train(ws: Workspace, model_name: str, night: date, trigger: str = "nightly", run: str = "") -> dict[str, Any]:
@@ -57,12 +58,12 @@ def train(ws: Workspace, model_name: str, night: date, trigger: str = "nightly",
 
 
 def _train(ws: Workspace, config: ModelConfig, night: date, trigger: str, run: str) -> dict[str, Any]:
-    if waiting := _not_due(ws, config, night, trigger):
-        return {"skipped": True, "reason": waiting}
+    if reason := _not_due(ws, config, night, trigger):
+        return {"skipped": True, "reason": reason}
     from training.data.labels import label_named
     from training.data.spine import build_spine, missing_facts
 
-    label = label_named(config.label, config.options)
+    label = label_named(ws.company, config.label, config.options)
     if missing := missing_facts(ws, label):
         return _skip(
             ws,
@@ -73,23 +74,34 @@ def _train(ws: Workspace, config: ModelConfig, night: date, trigger: str, run: s
     from training.data.dataset import build_dataset
 
     split = _split(config, build_spine(ws, label, night))
-    if scarce := _too_few(split, label):
-        return _skip(ws, config, scarce)
+    if reason := _too_few(split, label):
+        return _skip(ws, config, reason)
     data = build_dataset(ws, config.name, label, split.joined(), night, run)
-    inputs = _inputs(config, data.digest)
-    last = state_files.read_json(_home(ws, config) / LAST)
+    inputs = inputs_digest(config.model_dump(mode="json"), data.digest)
+    last = read_json(_home(ws, config) / LAST)
     if ws.settings.skip_unchanged and last and last["inputs"] == inputs:
         return {"skipped": True, "reason": f"Inputs are those of version {last['version']}."}
     result = train_on(ws, config, label, data, night, {"trigger": trigger, "trigger_run": run, "night": str(night)})
     trained = {"version": result["version"], "night": str(night), "inputs": inputs}
-    state_files.write_json(_home(ws, config) / LAST, trained)
+    write_json(_home(ws, config) / LAST, trained)
     return result
 
 
 def train_on(
     ws: Workspace, config: ModelConfig, label: "Label", data: "Dataset", night: date, tags: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Fit, judge, register and publish a model on a split data set; ``tags`` say what asked for it."""
+    """Fit, judge, register and publish a model on a split data set.
+
+    Parameters
+    ----------
+    tags
+        What triggered the training; kept with the run in MLflow.
+
+    Returns
+    -------
+    dict
+        Version, alias, metric, value, interval, baseline, rows and reason.
+    """
     from training.data.split import Split
     from training.experiment import fit
 
@@ -98,40 +110,48 @@ def train_on(
         folder, plots = Path(scratch) / "model", Path(scratch) / "plots"
         folder.mkdir()
         plots.mkdir()
-        done = fit(ws, config, label, data, split, plots)
-        files = {name: state_files.digest_of(folder / name) for name in done.model.save(folder)}
-        names = [feature.name for feature in done.features]
-        params = {
-            **done.model.params,
-            **config.options,
-            "label": label.name,
-            "rows_train": len(split.train),
-            "rows_calibration": len(split.calibration),
-            "rows_test": len(split.test),
-            "test_starts": split.test["event_time"].min(),
-            "dataset_digest": data.digest,
-            "features": len(names),
-        }
-        tags = {**tags, "reason": done.decision.reason, "dataset_digest": data.digest, "label": label.meaning}
+        experiment = fit(ws, config, label, data, split, plots)
+        model, decision = experiment.model, experiment.decision
+        files = {name: digest_of(folder / name) for name in model.save(folder)}
         run_id, version = registry.register(
             ws,
             registry.TrainingRun(
-                config.name, done.model.kind, folder, plots, done.model.native(), names, params, done.metrics(), tags
+                name=config.name,
+                kind=model.kind,
+                folder=folder,
+                plots=plots,
+                native=model.native(),
+                inputs=[feature.name for feature in experiment.features],
+                params={**model.params, **config.options, **_rows_of(data, label, split), "features": len(data.types)},
+                metrics=experiment.metrics(),
+                tags={**tags, "reason": decision.reason, "dataset_digest": data.digest, "label": label.meaning},
             ),
         )
-        manifest = done.manifest(ws, config, label, version, files, run_id, data.digest, night)
-        bundle.publish_version(ws, manifest, folder)
-    if done.decision.passed:
+        manifest = experiment.manifest(ws, config, label, version, files, run_id, data.digest, night)
+        publish_version(ws, manifest, folder)
+    if decision.passed:
         registry.set_champion(ws, config.name, version)
     else:
         registry.set_alias(ws, config.name, "challenger", version)
-    _write_status(ws, config, done.decision.reason, None if done.decision.passed else manifest)
+    _write_status(ws, config, decision.reason, None if decision.passed else manifest)
     return {
         "skipped": False,
-        "alias": done.decision.alias,
-        "reason": done.decision.reason,
+        "alias": decision.alias,
+        "reason": decision.reason,
         "run_id": run_id,
         **manifest.summary(),
+    }
+
+
+def _rows_of(data: "Dataset", label: "Label", split: "Split") -> dict[str, Any]:
+    """Return what the registry notes of the rows."""
+    return {
+        "label": label.name,
+        "rows_train": len(split.train),
+        "rows_calibration": len(split.calibration),
+        "rows_test": len(split.test),
+        "test_starts": split.test["event_time"].min(),
+        "dataset_digest": data.digest,
     }
 
 
@@ -148,7 +168,7 @@ def _home(ws: Workspace, config: ModelConfig) -> Path:
 
 def _not_due(ws: Workspace, config: ModelConfig, night: date, trigger: str) -> str:
     """Return why a nightly run has nothing to do, if so."""
-    last = state_files.read_json(_home(ws, config) / LAST)
+    last = read_json(_home(ws, config) / LAST)
     if trigger != "nightly" or last is None or ws.lake.damaged(f"training_sets/{config.name}", night):
         return ""
     every = int(config.options.get("retrain_every", RETRAIN_EVERY))
@@ -156,7 +176,7 @@ def _not_due(ws: Workspace, config: ModelConfig, night: date, trigger: str) -> s
     return f"Version {last['version']} is {age} nights old; a new one is due after {every}." if age < every else ""
 
 
-def _split(config: ModelConfig, rows: pd.DataFrame) -> "Split":
+def _split(config: ModelConfig, rows: "pd.DataFrame") -> "Split":
     from training.data.split import TEST_SHARE, time_split
 
     options = config.options
@@ -175,21 +195,15 @@ def _too_few(split: "Split", label: "Label") -> str:
     return ""
 
 
-def _inputs(config: ModelConfig, dataset: str) -> str:
-    """Return a digest of all that decides the model: rows, options and the code of this package."""
-    code = [state_files.digest_of(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
-    return hashlib.sha256(json.dumps([config.model_dump(mode="json"), dataset, code]).encode()).hexdigest()
-
-
 def _skip(ws: Workspace, config: ModelConfig, reason: str) -> dict[str, Any]:
     _write_status(ws, config, reason, None)
     return {"skipped": True, "reason": reason}
 
 
-def _write_status(ws: Workspace, config: ModelConfig, reason: str, challenger: manifest.Manifest | None) -> None:
-    serving = bundle.champion(ws, config.name)
-    state_files.write_json(
-        _home(ws, config) / bundle.STATUS,
+def _write_status(ws: Workspace, config: ModelConfig, reason: str, challenger: Manifest | None) -> None:
+    serving = champion(ws, config.name)
+    write_json(
+        _home(ws, config) / STATUS,
         {
             "champion": serving.summary() if serving else None,
             "challenger": challenger.summary() if challenger else None,

@@ -11,12 +11,10 @@ from typing import Any
 from features.compute.tables import FEATURES, TILES
 from infra.clock import Nights
 from infra.lake.commit import Commit
-from infra.models.bundle import champion, versions
+from infra.models.bundle import LAST, champion, versions
 from infra.models.manifest import Manifest
 from infra.state_files import read_json
 from infra.workspace import Workspace
-
-LAST = "last.json"
 
 
 @dataclass(frozen=True)

@@ -1,42 +1,50 @@
-"""Calibration: from what a model says to a probability."""
-
-from dataclasses import dataclass
-from typing import Self
+"""Calibration: from the raw score of a model to a probability."""
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from infra.models.arrays import Floats
 
 CLIP = 1e-7
+"""How far probabilities stay from 0 and 1, so that log odds and log loss are finite."""
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Platt scaling on the log odds (Platt 1999): ``sigmoid(a * logit(p) + b)``."""
+class Calibration(BaseModel):
+    """Platt scaling on the log odds: ``p' = 1 / (1 + exp(-(a * logit(p) + b)))``.
+
+    Attributes
+    ----------
+    a, b
+        Slope and intercept; 1 and 0 change nothing.
+
+    Notes
+    -----
+    Platt, Probabilistic Outputs for Support Vector Machines (1999); of log odds instead of raw margins, so that one
+    form fits every learner that gives probabilities.
+
+    Examples
+    --------
+    >>> Calibration(a=1.0, b=0.0).apply(np.array([0.2, 0.9])).round(4).tolist()
+    [0.2, 0.9]
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     a: float
     b: float
 
-    @classmethod
-    def fit(cls, raw: Floats, y: Floats) -> Self:
-        """Fit on rows that the model has not seen.
-
-        Parameters
-        ----------
-        raw, y
-            Raw probabilities and labels; shape (rows,).
-        """
-        from sklearn.linear_model import LogisticRegression
-
-        fitted = LogisticRegression(C=1e6).fit(log_odds(raw)[:, None], y)
-        return cls(float(fitted.coef_[0, 0]), float(fitted.intercept_[0]))
-
     def apply(self, raw: Floats) -> Floats:
-        """Return calibrated probabilities."""
+        """Return calibrated probabilities; shape (rows,) as ``raw``."""
         return np.asarray(1 / (1 + np.exp(-(self.a * log_odds(raw) + self.b))), dtype=np.float64)
 
 
 def log_odds(p: Floats) -> Floats:
-    """Return ``log(p / (1 - p))``, kept finite."""
-    kept = np.clip(p, CLIP, 1 - CLIP)
-    return np.asarray(np.log(kept / (1 - kept)), dtype=np.float64)
+    """Return ``log(p / (1 - p))``, kept finite.
+
+    Examples
+    --------
+    >>> log_odds(np.array([0.5, 1.0])).round(2).tolist()
+    [0.0, 16.12]
+    """
+    clipped = np.clip(p, CLIP, 1 - CLIP)
+    return np.asarray(np.log(clipped / (1 - clipped)), dtype=np.float64)

@@ -120,16 +120,16 @@ class Links:
 
     def label_facts(self, commit: Commit) -> tuple[str, ...]:
         """Return the facts that the labels of a training set read."""
-        from training.data.labels import LABELS
+        from training.data.labels import labels_of
 
-        name = (commit.notes or {}).get("label", "")
-        return LABELS[name].facts if name in LABELS else ()
+        label = labels_of(self.ws.company).get((commit.notes or {}).get("label", ""))
+        return label.facts if label else ()
 
     def key_of(self, commit: Commit) -> str:
         """Return the entity's key in a training set."""
-        from training.data.labels import LABELS
+        from training.data.labels import labels_of
 
-        return LABELS[(commit.notes or {})["label"]].entity.key
+        return labels_of(self.ws.company)[(commit.notes or {})["label"]].entity.key
 
     # Nodes.
 

@@ -16,6 +16,7 @@ from serving.http.requests import find_model, read_ids
 from serving.http.responses import json_response, read_body
 from serving.intake.intake import Intake
 from serving.lookup.request_features import REQUEST_VIEWS
+from serving.score.references import references_of
 from serving.score.response import score_response
 from serving.sessions.compiled import ConversationFeatures
 from serving.state.state import State
@@ -72,7 +73,7 @@ class Endpoints:
         model = find_model(models, name)
         key = state.views.key_of(model.manifest.entity)
         ids = read_ids(body, key)
-        plan = state.planner.plan(dict.fromkeys(model.references, key), full_names=True, with_views=False)
+        plan = state.planner.plan(dict.fromkeys(references_of(model), key), full_names=True, with_views=False)
         entities = {key: ids}
         result = await state.reader.read(plan, entities)
         answer = json_response(score_response(model, ids, plan, result, state.record_response(result, entities)))

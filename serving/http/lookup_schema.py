@@ -11,11 +11,12 @@ from features.declare.feature import Feature
 from features.declare.group import Group
 from features.declare.measure import Expect
 from features.declare.request import Request
+from infra.models.scorer import Scorer
 from serving.forms.base import MAX_ENTITIES, MAX_NAME
 from serving.lookup.outcome import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
 from serving.lookup.request_features import MAX_TEXT, REQUEST_VIEWS
 from serving.lookup.views import Reference, Views
-from serving.score.model import Model
+from serving.score.references import references_of
 from validation.contracts.language import Column
 from validation.contracts.standard import CONTRACTS
 
@@ -47,11 +48,11 @@ def view_schema(name: str, views: Views) -> Schema:
     return _lookup(view.name, references, [view.key], {"features": _const(map(str, references))}, views)
 
 
-def service_schema(model: Model, views: Views) -> Schema:
+def service_schema(model: Scorer, views: Views) -> Schema:
     """Return the schemas of a lookup of a feature service: everything that a model reads."""
     name = model.manifest.name
     key = views.key_of(model.manifest.entity)
-    return _lookup(name, model.references, [key], {"feature_service": {"const": name}}, views)
+    return _lookup(name, references_of(model), [key], {"feature_service": {"const": name}}, views)
 
 
 def _lookup(name: str, references: Iterable[Reference], keys: list[str], selection: Schema, views: Views) -> Schema:

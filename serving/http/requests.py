@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pydantic import TypeAdapter, ValidationError
 
 from features.declare.request import Request
+from infra.models.scorer import Scorer
 from rapport_feast.errors import Rejected
 from serving.errors import UnknownEntity, UnknownModel
 from serving.forms.base import Ids, JsonValue
@@ -16,12 +17,12 @@ from serving.http.repeated import read_repeated, remember_features
 from serving.lookup import request_features
 from serving.lookup.plans import LookupQuery, Planner
 from serving.lookup.views import Reference, Views
-from serving.score.model import Model
+from serving.score.references import references_of
 
 IDS = TypeAdapter(Ids)
 
 
-def read_features(body: bytes, planner: Planner, models: Callable[[], Mapping[str, Model]]) -> LookupQuery:
+def read_features(body: bytes, planner: Planner, models: Callable[[], Mapping[str, Scorer]]) -> LookupQuery:
     """Read the body of ``/get-online-features``; the models are fetched only if it names a feature service.
 
     Raises
@@ -35,12 +36,12 @@ def read_features(body: bytes, planner: Planner, models: Callable[[], Mapping[st
     return read_repeated(body, planner) or _read_first(body, planner, models)
 
 
-def _read_first(body: bytes, planner: Planner, models: Callable[[], Mapping[str, Model]]) -> LookupQuery:
+def _read_first(body: bytes, planner: Planner, models: Callable[[], Mapping[str, Scorer]]) -> LookupQuery:
     form, views = parse_body(body, FeaturesRequest), planner.views
     if form.feature_service is not None:
         model = find_model(models(), form.feature_service, "feature_service")
         references: dict[Reference, str | Request] = dict.fromkeys(
-            model.references, views.key_of(model.manifest.entity)
+            references_of(model), views.key_of(model.manifest.entity)
         )
     elif form.features:
         resolved = [_resolve(text, views) for text in form.features]
@@ -81,7 +82,7 @@ def read_ids(body: bytes, key: str) -> list[str]:
     return entities[key]
 
 
-def find_model(models: Mapping[str, Model], name: str, field: str = "model") -> Model:
+def find_model(models: Mapping[str, Scorer], name: str, field: str = "model") -> Scorer:
     """Return a served model.
 
     Raises

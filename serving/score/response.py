@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 
+from infra.models.scorer import Scorer
 from serving.forms.encoding import json_time_us, json_value
 from serving.forms.score import FeatureValue, Score, ScoreResponse
 from serving.lookup.plans import Plan
 from serving.lookup.result import LookupResult, Reading, readings, response_info
 from serving.lookup.views import Reference
-from serving.score.model import Model
+from serving.score.references import references_of
 
 
-def score_response(model: Model, ids: Sequence[str], plan: Plan, result: LookupResult, request: str) -> ScoreResponse:
+def score_response(model: Scorer, ids: Sequence[str], plan: Plan, result: LookupResult, request: str) -> ScoreResponse:
     """Return the score of each id, with the values it was made of, their rungs and ages, and what was missing."""
     read = readings(plan, next(iter(result.rows.values())))
-    rows = [[one[reference].value for reference in model.references] for one in read]
+    references = references_of(model)
+    rows = [[one[reference].value for reference in references] for one in read]
     scores = [_inputs(entity, one) for entity, one in zip(ids, read, strict=True)]
-    if model.manifest.kind == "lightgbm_policy":
+    if model.manifest.actions:
         for entry, values in zip(scores, model.action_values(rows), strict=True):
             entry["action_values"] = values
             entry["choice"] = max(values, key=values.__getitem__)

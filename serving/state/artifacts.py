@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from infra.models.bundle import CHAMPION, Champion
+from infra.models.scorer import Scorer, load_scorer
 from infra.workspace import Workspace
 from rapport_feast.errors import RapportError
 from serving.lookup.plans import Planner
 from serving.lookup.views import Views
 from serving.lookup.views_file import VIEWS_FILE, load_views
-from serving.score.model import CHAMPION_FILE, Model, champion_of, load_model
 
 FileStamp = tuple[int, int, int] | None
 
@@ -20,7 +21,7 @@ class ArtifactCache:
         self.views: Views | None = None
         self.planner: Planner | None = None
         self.views_error = ""
-        self.models: dict[str, Model] = {}
+        self.models: dict[str, Scorer] = {}
         self.refused: dict[str, str] = {}
         self._stamps: dict[Path, FileStamp] = {}
 
@@ -40,17 +41,17 @@ class ArtifactCache:
         folders = {path.name: path for path in sorted(self.ws.folder("models").iterdir()) if path.is_dir()}
         for name in {*folders, *self.models}:
             folder = self.ws.folder("models") / name
-            if self._changed(folder / CHAMPION_FILE):
+            if self._changed(folder / CHAMPION):
                 self._refresh(name, folder)
 
     def _refresh(self, name: str, folder: Path) -> None:
         self.refused.pop(name, None)
         try:
-            champion = champion_of(folder)
+            champion = Champion.of(folder)
             if champion is None:
                 self.models = {other: model for other, model in self.models.items() if other != name}
             elif name not in self.models or self.models[name].digest != champion.digest:
-                self.models = self.models | {name: load_model(folder, champion)}
+                self.models = self.models | {name: load_scorer(folder, champion)}
         except (RapportError, OSError) as error:
             self.refused[name] = str(error)
 

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
+from infra.models.scorer import Scorer
 from infra.redis.online_store import online_store
 from infra.workspace import Workspace
 from rapport_feast.address import OnlineStore
@@ -19,7 +20,6 @@ from serving.lookup.result import LookupResult
 from serving.lookup.views import Views
 from serving.lookup.writer_status import WriterStatus
 from serving.metrics import ServiceMetrics
-from serving.score.model import Model
 from serving.sessions.compiled import CompiledFeatures, ConversationFeatures
 from serving.sessions.store import Sessions
 from serving.state.artifacts import ArtifactCache
@@ -102,7 +102,7 @@ class State:
         return self.artifacts.planner
 
     @property
-    def models(self) -> dict[str, Model]:
+    def models(self) -> dict[str, Scorer]:
         """The champions that are served.
 
         Raises

@@ -197,7 +197,9 @@ def publish_model(
             {"ref": ALL[2], "dtype": "string", "categories": ["", "vip"]},
         ],
         "files": {file: hashlib.sha256(content).hexdigest() for file, content in files.items()},
-        "actions": [], "calibration": None, "metric": "pr_auc", "value": 0.5, "night": "2026-11-20", **(changes or {}),
+        "actions": [], "calibration": None, "metric": "pr_auc", "value": 0.5, "interval": [0.4, 0.6], "baseline": 0.4,
+        "rows": 500, "night": "2026-11-20", "trained_at": "2026-11-21T01:00:00+00:00", "run_id": "none",
+        "dataset_digest": "0" * 64, **(changes or {}),
     }  # fmt: skip
     content = json.dumps(manifest).encode()
     (home / "manifest.json").write_bytes(content)

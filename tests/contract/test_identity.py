@@ -22,7 +22,7 @@ def gone(small_ring: Workspace) -> set[str]:
 
 def test_a_merged_account_is_asked_about_no_more(small_ring: Workspace, gone: set[str]) -> None:
     model = next(model for model in small_ring.company.models if model.name == "churn")
-    spine = build_spine(small_ring, label_named(model.label, model.options), last_night(small_ring))
+    spine = build_spine(small_ring, label_named(small_ring.company, model.label, model.options), last_night(small_ring))
     assert gone
     assert len(spine)
     assert not gone & set(spine["customer_id"])

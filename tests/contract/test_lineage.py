@@ -104,7 +104,7 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> Ring:
         for step in (ingest, gate, build):
             step(ws, night, run=f"{step.__name__} of {night}")
         if night == EARLY:
-            label = label_named("no_order", ws.company.models[0].options)
+            label = label_named(ws.company, "no_order", ws.company.models[0].options)
             rows = time_split(build_spine(ws, label, night)).joined()
             build_dataset(ws, "quiet", label, rows, night, "early")
     assert not train(ws, "quiet", LAST, trigger="manual", run="asked for")["skipped"]

@@ -12,15 +12,14 @@ import pytest
 from infra import state_files
 from infra.company.company import Company, Model
 from infra.models import bundle, registry
-from infra.models.encoding import encode
+from infra.models.errors import DigestDiffers, NotRegistered, RegistryRefused, RegistryUnavailable, VersionExists
+from infra.models.scorer import champion_scorer
 from infra.settings import ROOT, Settings
 from infra.workspace import Workspace
-from rapport_feast.errors import Terminal
 from tests.models.data import TYPES, made_up, made_up_log
-from training.data.dataset import Dataset
-from training.data.labels import LABELS
+from training.data.dataset import Dataset, encode_frame
+from training.data.labels import label_named
 from training.data.split import time_split
-from training.experiment import load
 from training.run import train_on
 
 NIGHT = date(2026, 9, 30)
@@ -41,7 +40,7 @@ def ws(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def trained(ws: Workspace, model: Model, *, shuffled: bool = False) -> dict[str, object]:
     rows = (made_up_log if model.label == "reward" else made_up)(shuffled=shuffled)
     data = Dataset(time_split(rows).joined(), TYPES, "customer_id", "0" * 64)
-    return train_on(ws, model, LABELS[model.label], data, NIGHT, TAGS)
+    return train_on(ws, model, label_named(ws.company, model.label, {}), data, NIGHT, TAGS)
 
 
 @pytest.fixture(scope="module", params=MODELS, ids=lambda model: model.name)
@@ -69,16 +68,26 @@ def test_what_is_trained_is_registered_and_published(
     assert {Path(one.path).stem for one in api.list_artifacts(found.run_id, "plots")} == wanted
 
 
-def test_the_published_files_say_the_same(ws: Workspace, round_trip: tuple[Model, dict[str, object]]) -> None:
-    found = bundle.champion(ws, round_trip[0].name)
-    assert found is not None
-    rows = made_up(50, seed=9)
-    first, second = (load(ws, found).predict(encode(rows, found.features)) for _ in range(2))
-    np.testing.assert_array_equal(first, second)
-    assert first.shape == ((50, 2) if found.actions else (50,))
+def test_the_published_files_score_frames_and_plain_rows_alike(
+    ws: Workspace, round_trip: tuple[Model, dict[str, object]]
+) -> None:
+    scorer = champion_scorer(ws, round_trip[0].name)
+    assert scorer is not None
+    rows, actions = made_up(50, seed=9), scorer.manifest.actions
+    predicted = scorer.predict(encode_frame(rows, scorer.manifest.features))
+    assert predicted.shape == ((50, 2) if actions else (50,))
+    columns = rows[[feature.name for feature in scorer.manifest.features]]
+    plain = columns.astype(object).where(columns.notna(), None).to_numpy().tolist()
+    if actions:
+        served = np.array([[values[action] for action in actions] for values in scorer.action_values(plain)])
+    else:
+        served = np.array(scorer.scores(plain))
+    np.testing.assert_array_equal(served, predicted)
 
 
-def test_the_status_is_that_of_the_issue(ws: Workspace, round_trip: tuple[Model, dict[str, object]]) -> None:
+def test_the_status_names_champion_challenger_and_reason(
+    ws: Workspace, round_trip: tuple[Model, dict[str, object]]
+) -> None:
     status = state_files.read_json(ws.folder("models") / round_trip[0].name / "status.json")
     assert status is not None
     assert list(status) == ["champion", "challenger", "reason"]
@@ -105,44 +114,40 @@ def test_a_changed_file_is_refused(ws: Workspace) -> None:
     folder = bundle.version_folder(ws, "churn", str(result["version"]))
     model, manifest = folder / "model.ubj", folder / "manifest.json"
     for path in (model, manifest):
-        kept = path.read_bytes()
-        path.write_bytes(kept + b" ")
-        with pytest.raises(Terminal, match="is not the file that was published"):
+        content = path.read_bytes()
+        path.write_bytes(content + b" ")
+        with pytest.raises(DigestDiffers, match="is not the file that was published"):
             bundle.champion(ws, "churn")
-        path.write_bytes(kept)
+        path.write_bytes(content)
     found = bundle.champion(ws, "churn")
     assert found is not None
-    with pytest.raises(Terminal, match="published already"):
+    with pytest.raises(VersionExists, match="published already"):
         bundle.publish_version(ws, found, folder)
 
 
-def test_manifests_are_what_serving_reads(ws: Workspace, round_trip: tuple[Model, dict[str, object]]) -> None:
-    from serving.score.model import champion_of, load_model
-
-    name = round_trip[0].name
-    folder = ws.folder("models") / name
-    chosen = champion_of(folder)
-    found = bundle.champion(ws, name)
-    assert chosen is not None
-    assert found is not None
-    served = load_model(folder, chosen)
-    rows = made_up(20, seed=9)
-    plain = [
-        [None if v is None or v != v else v for v in row]
-        for row in rows[[f.name for f in found.features]].astype(object).to_numpy().tolist()
-    ]
-    ours = load(ws, found).predict(encode(rows, found.features))
-    if found.actions:
-        theirs = np.array([[said[a] for a in found.actions] for said in served.action_values(plain)])
-    else:
-        theirs = np.array(served.scores(plain))
-    np.testing.assert_allclose(theirs, ours, atol=1e-9)
+def test_what_mlflow_does_not_know_is_said_by_its_own_error(ws: Workspace) -> None:
+    with pytest.raises(NotRegistered, match="weather"):
+        registry.set_alias(ws, "weather", "challenger", "1")
 
 
-def test_reading_a_champion_imports_no_heavy_library(ws: Workspace) -> None:
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("TEMPORARILY_UNAVAILABLE", RegistryUnavailable),
+        ("RESOURCE_DOES_NOT_EXIST", NotRegistered),
+        ("INVALID_PARAMETER_VALUE", RegistryRefused),
+    ],
+)
+def test_an_error_of_mlflow_is_known_by_its_code(code: str, error: type[Exception]) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import ErrorCode
+
+    with pytest.raises(error, match="as it was"), registry.mlflow_errors():
+        raise MlflowException("as it was", ErrorCode.Value(code))
+
+
+def test_reading_a_champion_imports_no_heavy_library() -> None:
     heavy = ("mlflow", "xgboost", "pandas", "feast")
-    code = f"import sys, infra.models.bundle; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
-    done = subprocess.run(
-        [sys.executable, "-c", f"import json; {code}"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    code = f"import json, sys, infra.models.scorer; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []

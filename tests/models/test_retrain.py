@@ -9,12 +9,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from infra import state_files
 from infra.clock import FixedClock, Nights, cutoff
 from infra.company.company import Company, Model
 from infra.lake.commit import Commit
-from infra.models import manifest
+from infra.models.manifest import Feature, Manifest
 from infra.settings import Settings
+from infra.state_files import read_json, write_json
 from infra.workspace import Workspace
 from training.retrain import decide
 
@@ -28,14 +28,14 @@ def publish_model(ws: Workspace) -> None:
     """Publish a version that is no champion: its features are watched, it has no scores."""
     folder = ws.folder("models") / "churn"
     (folder / "1").mkdir(parents=True)
-    features = tuple(manifest.Feature(ref=f"{VIEW}:{name}", dtype="float64") for name in COLUMNS)
-    published = manifest.Manifest(
+    features = tuple(Feature(ref=f"{VIEW}:{name}", dtype="float64") for name in COLUMNS)
+    manifest = Manifest(
         name="churn", version="1", recipe="churn", entity="customer", kind="xgboost", features=features, files={},
         metric="auc", value=0.7, interval=(0.6, 0.8), baseline=0.5, rows=100, night=str(TRAINED),
         trained_at="2026-06-29T00:00:00+00:00", run_id="none", dataset_digest="0" * 64,
     )  # fmt: skip
-    (folder / "1" / "manifest.json").write_text(published.model_dump_json())
-    state_files.write_json(folder / "last.json", {"version": "1", "night": str(TRAINED), "inputs": ""})
+    (folder / "1" / "manifest.json").write_text(manifest.model_dump_json())
+    write_json(folder / "last.json", {"version": "1", "night": str(TRAINED), "inputs": ""})
     label = {"customer_id": ["C1"], "event_time": [cutoff(TRAINED)], "label": [0.0], "night": [TRAINED]}
     ws.lake.replace("training_sets/churn", pa.table(label), Commit(Nights(TRAINED, TRAINED)))
 
@@ -85,7 +85,7 @@ def test_no_shift_is_a_no_and_half_a_standard_deviation_a_yes(company: MakeWorks
     assert COLUMNS[0] in found["reason"]
     assert COLUMNS[1] not in found["reason"]
     assert (Path(found["report"]) / "customer" / "report.html").exists()
-    assert state_files.read_json(ws.folder("reports") / "drift.json") == found
+    assert read_json(ws.folder("reports") / "drift.json") == found
 
 
 def shifted(ws: Workspace) -> Workspace:
@@ -113,4 +113,4 @@ def test_without_a_model_there_is_nothing_to_compare(tmp_path: Path) -> None:
     found = decide(ws, NIGHT)
     assert found["verdict"] == "too few rows"
     assert "No model has been trained" in found["reason"]
-    assert state_files.read_json(ws.folder("reports") / "drift.json") == found
+    assert read_json(ws.folder("reports") / "drift.json") == found

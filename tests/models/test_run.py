@@ -104,7 +104,7 @@ def test_an_unknown_model_is_refused(built: tuple[Workspace, date]) -> None:
 @pytest.mark.parametrize("name", ["escalated", "no_order", "reward", "sla_missed", "reassigned_twice"])
 def test_labels_are_mature_and_stand_once(built: tuple[Workspace, date], name: str) -> None:
     ws, night = built
-    spine = build_spine(ws, label_named(name, OPTIONS), night)
+    spine = build_spine(ws, label_named(ws.company, name, OPTIONS), night)
     key = "customer_id" if name in {"no_order", "reward"} else "ticket_id"
     assert len(spine) > 100
     assert (spine["label_end"] <= pd.Timestamp(cutoff(night))).all()
@@ -115,7 +115,7 @@ def test_labels_are_mature_and_stand_once(built: tuple[Workspace, date], name: s
 
 def test_a_label_does_not_change_by_what_is_known_later(built: tuple[Workspace, date]) -> None:
     ws, night = built
-    label = label_named("no_order", OPTIONS)
+    label = label_named(ws.company, "no_order", OPTIONS)
     early, late = (build_spine(ws, label, night - timedelta(days=days)) for days in (7, 0))
     with ws.lake.connect() as connection:
         gone = {row[0] for row in connection.execute(f"FROM {moved(ws, connection, night)}").fetchall()}

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from infra.clock import Nights
 from rapport_feast.errors import Rejected
-from training.drift_windows import Windows, floors_of
-from training.retrain import windows_of
+from training.drift_windows import Windows, floors_of, windows_of
 from validation.watch.comparison import FLOOR, Kind, ks_distance
 from validation.watch.drift import compare
 from validation.watch.windows import whole_weeks

@@ -21,15 +21,15 @@ SEEDS = range(50)
 def synthetic(seed: int, customers: int = 400, each: int = 3) -> tuple[DecisionLog, np.ndarray]:
     """Return a log of customers of two kinds, and the kind of each decision."""
     rng = np.random.default_rng(seed)
-    who = np.repeat(np.arange(customers), each)
+    customer = np.repeat(np.arange(customers), each)
     kind = np.repeat(rng.integers(0, 2, customers), each)
     odds = np.array([[0.5, 0.3, 0.2], [0.2, 0.3, 0.5]])[kind]
-    choice = (odds.cumsum(axis=1) < rng.random(len(who))[:, None]).sum(axis=1)
-    reward = MEAN[kind, choice] + np.repeat(rng.normal(0, 0.1, customers), each) + rng.normal(0, 0.2, len(who))
-    return DecisionLog(ACTIONS[choice], odds[np.arange(len(who)), choice], reward, who.astype(str)), kind
+    choice = (odds.cumsum(axis=1) < rng.random(len(customer))[:, None]).sum(axis=1)
+    reward = MEAN[kind, choice] + np.repeat(rng.normal(0, 0.1, customers), each) + rng.normal(0, 0.2, len(customer))
+    return DecisionLog(ACTIONS[choice], odds[np.arange(len(customer)), choice], reward, customer.astype(str)), kind
 
 
-def chance_of_best(log: DecisionLog, kind: np.ndarray) -> np.ndarray:
+def probability_of_logged(log: DecisionLog, kind: np.ndarray) -> np.ndarray:
     return np.asarray((ACTIONS[MEAN.argmax(axis=1)][kind] == log.action).astype(float))
 
 
@@ -46,10 +46,10 @@ def test_the_formulas_by_hand() -> None:
 
 def test_the_logging_policy_values_itself() -> None:
     log, _ = synthetic(0)
-    found = policy_value(log.propensity, log)
-    assert found.ips.value == pytest.approx(found.logging.value)
-    assert found.snips.value == pytest.approx(found.logging.value)
-    assert found.effective == pytest.approx(len(log.reward))
+    value = policy_value(log.propensity, log)
+    assert value.ips.value == pytest.approx(value.logging.value)
+    assert value.snips.value == pytest.approx(value.logging.value)
+    assert value.effective_sample_size == pytest.approx(len(log.reward))
 
 
 @pytest.mark.parametrize("estimator", ["ips", "snips"])
@@ -58,8 +58,8 @@ def test_intervals_cover_the_truth(estimator: str) -> None:
     covered = 0
     for seed in SEEDS:
         log, kind = synthetic(seed)
-        found = getattr(policy_value(chance_of_best(log, kind), log, seed=seed), estimator)
-        covered += found.low <= truth <= found.high
+        interval = getattr(policy_value(probability_of_logged(log, kind), log, seed=seed), estimator)
+        covered += interval.low <= truth <= interval.high
     assert covered >= 0.9 * len(SEEDS)
 
 

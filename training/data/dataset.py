@@ -14,6 +14,7 @@ from features.declare.expression_types import DType
 from features.store.joined_nights import joined_nights_by_view
 from infra.clock import Nights
 from infra.lake.commit import Commit
+from infra.models.arrays import Floats
 from infra.models.encoding import encode
 from infra.models.manifest import Feature
 from infra.workspace import Workspace
@@ -21,10 +22,23 @@ from training.data.hindsight import refuse_leakage
 from training.data.label import Label
 from training.recipes.learner import Slice
 
+BLOCK = 20_000
+"""Rows that are encoded at once: as objects they take four times the room."""
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows with label and raw features, the types of the features, and the digest of the stored table."""
+    """Rows with their label and raw features.
+
+    Attributes
+    ----------
+    types
+        ``view:feature`` = type.
+    key
+        Column of the entity.
+    digest
+        Of the stored table.
+    """
 
     rows: pd.DataFrame
     types: dict[str, DType]
@@ -54,6 +68,8 @@ def build_dataset(ws: Workspace, model: str, label: Label, spine: pd.DataFrame, 
         From ``spine.build_spine``, split (``Split.joined``).
     night
         The night that trains, which is the partition.
+    run
+        The run that trains, kept in the commit.
     """
     from features.store.training_frame import training_frame
 
@@ -91,11 +107,19 @@ def _categories(column: pd.Series) -> tuple[str, ...]:
     return tuple(sorted(column.dropna().astype(str).unique()))
 
 
+def encode_frame(rows: pd.DataFrame, features: Sequence[Feature]) -> Floats:
+    """Return the matrix that a model takes of a frame with a column per feature; shape (rows, features)."""
+    columns = rows[[feature.name for feature in features]]
+    blocks = (columns.iloc[start : start + BLOCK] for start in range(0, max(len(columns), 1), BLOCK))
+    # The encoder takes None where pandas has NaN, NaT or NA, as the service reads it from a row.
+    return np.concatenate([encode(b.astype(object).where(b.notna(), None).to_numpy(), features) for b in blocks])
+
+
 def to_slice(rows: pd.DataFrame, features: Sequence[Feature], key: str) -> Slice:
     """Return rows as a learner takes them."""
     logged = "choice" in rows
     return Slice(
-        encode(rows, features),
+        encode_frame(rows, features),
         rows["label"].to_numpy("float64"),
         rows[key].to_numpy(str),
         rows["choice"].to_numpy(str) if logged else np.array([], dtype=str),

@@ -1,4 +1,4 @@
-"""Leakage: columns that say how it ended are no inputs."""
+"""Leakage: columns of hindsight, which say how it ended, are no inputs of a model."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -17,7 +17,7 @@ HINDSIGHT: Mapping[str, frozenset[str]] = MappingProxyType(
 
 
 def refuse_leakage(label: Label, refs: Iterable[str], catalogue: Sequence[Group]) -> None:
-    """Refuse features that know how it ended.
+    """Refuse features that are known only with the label.
 
     Raises
     ------
@@ -30,11 +30,11 @@ def refuse_leakage(label: Label, refs: Iterable[str], catalogue: Sequence[Group]
         view, _, name = ref.partition(":")
         group = groups.get(view)
         read = group.columns & HINDSIGHT.get(group.fact, frozenset()) if group else frozenset()
-        found = sorted(read | {word for word in banned if word in name.split("__")})
-        if found or name == label.name:
+        named = sorted(read | {word for word in banned if word in name.split("__")})
+        if named or name == label.name:
             raise Rejected(
                 f"feature {name}",
                 f"nothing that is known only with the label {label.name}",
-                found[0] if found else name,
+                named[0] if named else name,
                 "Take the column out of the feature group.",
             )

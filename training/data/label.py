@@ -26,9 +26,11 @@ class Label:
     active
         How far back a fact makes somebody part of the spine.
     every, samples
-        The spine holds every so-manieth night, at most so many.
+        The spine holds every n-th night, and at most that number of nights.
     eligible, outcome
         SQL over ``known_<fact>``; ``outcome`` joins ``spine`` and gives ``label`` and ``label_end``.
+    binary
+        Whether the label is 0 or 1; otherwise it is the reward of a logged decision.
     """
 
     name: str
@@ -42,22 +44,18 @@ class Label:
     active: timedelta = timedelta(days=90)
     every: int = 1
     samples: int = 90
-
-    @property
-    def binary(self) -> bool:
-        """Whether the label is 0 or 1."""
-        return self.name != "reward"
+    binary: bool = True
 
     def with_options(self, options: Mapping[str, Any]) -> "Label":
         """Return the label as a company file wants it: ``horizon_days``, ``active_days``, ``every``, ``samples``."""
         horizon, active = options.get("horizon_days"), options.get("active_days")
-        found = replace(
+        label = replace(
             self,
             horizon=timedelta(days=horizon) if horizon and self.horizon else self.horizon,
             active=timedelta(days=active) if active else self.active,
             samples=options.get("samples", self.samples),
         )
-        return replace(found, every=options.get("every", found._spacing()))
+        return replace(label, every=options.get("every", label._spacing()))
 
     def _spacing(self) -> int:
         """Space a spine of few nights so that it holds some on both sides of a gap as long as the horizon."""

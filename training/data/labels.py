@@ -1,11 +1,19 @@
-"""The labels that Rapport declares."""
+"""The labels by name: Rapport's own, and where a company's are looked up.
+
+Whether somebody belongs to a spine is read as it was known at that night's cutoff; what came of it as known at the
+night that trains.
+
+Censoring: of the labels that wait for a ticket to close only closed tickets are known, and tickets opened shortly
+before the training night are in the spine only if they closed fast. Rates among the newest rows are therefore not
+rates of all tickets; the split keeps every row out of training that closed after the test slice began.
+"""
 
 from collections.abc import Mapping
 from datetime import timedelta
-from types import MappingProxyType
 from typing import Any
 
 from features.declare.entity import CUSTOMER, TICKET
+from infra.company.company import Company
 from rapport_feast.errors import Rejected
 from training.data.label import Label
 
@@ -80,13 +88,17 @@ REWARD = Label(
         FROM known_decisions d JOIN known_outcomes o ON o.decision_id = d.decision_id AND o.kind = 'reward'
         AND o.event_time > d.event_time AND o.event_time <= d.event_time + $horizon
         WHERE d.customer_id IS NOT NULL GROUP BY ALL""",
+    binary=False,
 )
-LABELS: Mapping[str, Label] = MappingProxyType(
-    {label.name: label for label in (NO_ORDER, ESCALATED, REASSIGNED_TWICE, SLA_MISSED, REWARD)}
-)
+OWN = (NO_ORDER, ESCALATED, REASSIGNED_TWICE, SLA_MISSED, REWARD)
 
 
-def label_named(name: str, options: Mapping[str, Any]) -> Label:
+def labels_of(company: Company) -> Mapping[str, Label]:
+    """Return the labels that a company can predict, by name."""
+    return {label.name: label for label in OWN}
+
+
+def label_named(company: Company, name: str, options: Mapping[str, Any]) -> Label:
     """Return a label with a model's options.
 
     Raises
@@ -94,6 +106,7 @@ def label_named(name: str, options: Mapping[str, Any]) -> Label:
     Rejected
         There is no such label.
     """
-    if name not in LABELS:
-        raise Rejected("label", f"one of {', '.join(LABELS)}", repr(name))
-    return LABELS[name].with_options(options)
+    labels = labels_of(company)
+    if name not in labels:
+        raise Rejected("label", f"one of {', '.join(labels)}", repr(name))
+    return labels[name].with_options(options)

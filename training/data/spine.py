@@ -1,6 +1,6 @@
-"""The spine: who is asked about, when, and what came of it; made from a label and the facts, as known then.
+"""The spine: which entities at which moments, with their label; made from the facts as they were known then.
 
-Comes after ``labels.py`` has said what is asked; ``dataset.py`` fills it with features.
+Comes after ``labels.py`` has declared what is predicted; ``dataset.py`` fills it with features.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ def missing_facts(ws: Workspace, label: Label) -> list[str]:
 
 
 def spine_nights(label: Label, night: date, first: date) -> list[date]:
-    """Return the nights after which a spine asks, oldest first: the newest mature one and every so-manieth before."""
+    """Return the nights of a spine, oldest first: the newest mature one, and every n-th before it."""
     wait = label.horizon // DAY if label.horizon else 0
     newest = night - (wait + 1) * DAY
     nights = (newest - i * label.every * DAY for i in range(label.samples))
@@ -34,7 +34,7 @@ def spine_nights(label: Label, night: date, first: date) -> list[date]:
 
 
 def build_spine(ws: Workspace, label: Label, night: date) -> pd.DataFrame:
-    """Return who is asked about, when, and what came of it, as far as it is mature at a night's cutoff.
+    """Return entities, moments and labels, as far as they are mature at a night's cutoff.
 
     Returns
     -------
@@ -44,26 +44,26 @@ def build_spine(ws: Workspace, label: Label, night: date) -> pd.DataFrame:
     """
     with ws.lake.connect() as con:
         if label.eligible:
-            _collect_spine(ws, con, label, night)
+            _fill_spine(ws, con, label, night)
         for fact in label.facts:
             con.execute(f"DROP VIEW IF EXISTS known_{fact}")
             as_known(ws, con, fact, night)
         if label.eligible and label.entity.linked:
             # What somebody did after two ids turned out to be one person counts for the one that remained.
             con.execute(f"DELETE FROM spine WHERE {label.entity.key} IN (FROM {moved(ws, con, night)})")
-        rows = con.execute(label.outcome, _asked(label.outcome, {"horizon": label.horizon})).df()
+        rows = con.execute(label.outcome, _named_in(label.outcome, {"horizon": label.horizon})).df()
     mature = rows[rows["label_end"] <= pd.Timestamp(cutoff(night))]
     extra = ["decision_id"] if "decision_id" in rows else []
     return _microseconds(mature).sort_values(["event_time", label.entity.key, *extra], kind="stable", ignore_index=True)
 
 
-def _collect_spine(ws: Workspace, con: duckdb.DuckDBPyConnection, label: Label, night: date) -> None:
+def _fill_spine(ws: Workspace, con: duckdb.DuckDBPyConnection, label: Label, night: date) -> None:
     """Fill the table ``spine``, each night as it was known then."""
     con.execute(f"CREATE TEMP TABLE spine ({label.entity.key} VARCHAR, event_time TIMESTAMPTZ)")
     fact = label.facts[0]
     table = _history(ws, con, fact, night)
-    found = con.execute(f"SELECT min(event_time) FROM {table}").fetchone()
-    first = found[0] if found else None
+    row = con.execute(f"SELECT min(event_time) FROM {table}").fetchone()
+    first = row[0] if row else None
     for one in spine_nights(label, night, first.date() if isinstance(first, datetime) else night):
         at = (day_number(one) + 1) * DAY_MICROS - 1
         known = f"SELECT * FROM {table} WHERE known_from <= {at} AND {at} < known_until"
@@ -78,7 +78,8 @@ def _history(ws: Workspace, con: duckdb.DuckDBPyConnection, fact: str, night: da
     return f"history_{fact}"
 
 
-def _asked(sql: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _named_in(sql: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that a query names: DuckDB refuses others."""
     return {name: value for name, value in values.items() if f"${name}" in sql}
 
 

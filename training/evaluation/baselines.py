@@ -10,21 +10,22 @@ SIMPLE_FEATURES = 5
 
 
 def logistic_baseline(train: Slice, test: Slice) -> Floats:
-    """Score the test slice by a logistic regression on the five features that part the training slice best.
+    """Score the test slice by a logistic regression on the five features that separate the training slice best.
 
     Returns
     -------
     numpy.ndarray
-        Probabilities; shape (test rows,). Missing values stand at the median.
+        Probabilities; shape (test rows,). Missing values count as the median.
     """
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import QuantileTransformer
 
-    usable = [i for i in range(train.x.shape[1]) if not np.isnan(train.x[:, i]).all()]
-    strength = {i: abs(auc(train.y, np.nan_to_num(train.x[:, i], nan=-1.0), np.ones(len(train))) - 0.5) for i in usable}
-    best = sorted(usable, key=lambda i: -strength[i])[:SIMPLE_FEATURES]
+    columns = [i for i in range(train.x.shape[1]) if not np.isnan(train.x[:, i]).all()]
+    once = np.ones(len(train))
+    separation = {i: abs(auc(train.y, np.nan_to_num(train.x[:, i], nan=-1.0), once) - 0.5) for i in columns}
+    best = sorted(columns, key=lambda i: -separation[i])[:SIMPLE_FEATURES]
     ranks = QuantileTransformer(n_quantiles=min(100, len(train)), output_distribution="normal", random_state=SEED)
     pipeline = make_pipeline(SimpleImputer(strategy="median"), ranks, LogisticRegression())
     fitted = pipeline.fit(train.x[:, best], train.y)
@@ -34,7 +35,7 @@ def logistic_baseline(train: Slice, test: Slice) -> Floats:
 def best_action(train: Slice) -> str:
     """Return the action with the greatest self-normalised mean reward in a slice."""
     weights = 1 / train.propensity
-    worth = {
+    rewards = {
         a: np.average(train.y[train.action == a], weights=weights[train.action == a]) for a in np.unique(train.action)
     }
-    return str(max(worth, key=lambda a: worth[a]))
+    return str(max(rewards, key=lambda a: rewards[a]))

@@ -11,6 +11,7 @@ from infra.models.calibration import Calibration, log_odds
 from training.evaluation.intervals import Draws, Interval, Statistic, bootstrap
 from training.evaluation.metrics import METRICS, Metric, auc
 from training.evaluation.policy_value import DecisionLog, effective_sample_size, importance_weights, value_draws
+from training.recipes.calibrate import fit_platt
 from training.recipes.learner import SEED, Slice
 
 
@@ -21,19 +22,19 @@ class Evaluation:
     Attributes
     ----------
     metric
-        The figure by which models are compared; greater is better.
+        The metric by which models are compared; greater is better.
     model
-        Its draws for the model.
+        Bootstrap draws of the metric for the model.
     baselines
-        Its draws for each baseline, on the same rows and draws.
+        Its draws for each baseline, on the same rows and resamples, so that differences are paired.
     values
-        Every figure with its interval.
+        Every metric with its interval.
     constant
-        Whether the model says the same of everybody.
+        Whether the model gives every row the same score or action.
     rows
         Rows of the test slice.
     incumbent
-        The draws of the champion on the same rows, if there is one that still can be asked.
+        The draws of the champion on the same rows; None if there is none whose features are still built.
     """
 
     metric: str
@@ -64,24 +65,24 @@ def evaluate_scores(
     incumbent
         Scores of the champion on the same rows.
     """
-    statistics: dict[str, Statistic] = {name: _of(metric, test.y, scores) for name, metric in METRICS.items()}
-    statistics |= {f"baseline_{name}": _of(auc, test.y, p) for name, p in baselines.items()}
+    statistics: dict[str, Statistic] = {name: _statistic(metric, test.y, scores) for name, metric in METRICS.items()}
+    statistics |= {f"baseline_{name}": _statistic(auc, test.y, p) for name, p in baselines.items()}
     if incumbent is not None:
-        statistics["incumbent"] = _of(auc, test.y, incumbent)
-    draws = bootstrap(statistics, test.who, seed=SEED)
+        statistics["incumbent"] = _statistic(auc, test.y, incumbent)
+    draws = bootstrap(statistics, test.entity, seed=SEED)
     return Evaluation(
         "auc",
         draws["auc"],
         {name: draws[f"baseline_{name}"] for name in baselines},
-        {name: found.interval() for name, found in draws.items()},
+        {name: draw.interval() for name, draw in draws.items()},
         bool(np.ptp(scores) < 1e-9),
         len(test),
         draws.get("incumbent"),
     )
 
 
-def _of(metric: Metric, y: Floats, p: Floats) -> Statistic:
-    return lambda times: metric(y, p, times)
+def _statistic(metric: Metric, y: Floats, p: Floats) -> Statistic:
+    return lambda counts: metric(y, p, counts)
 
 
 def evaluate_policy(
@@ -94,17 +95,18 @@ def evaluate_policy(
     choice
         What the policy would have done; shape (rows,).
     always
-        The action that earned most in the training slice: the value of always taking it is stated as well.
+        The action that earned most in the training slice: always taking it is a baseline.
     incumbent
         What the champion would have done.
     """
-    log = DecisionLog(test.action, test.propensity, test.y, test.who)
+    log = DecisionLog(test.action, test.propensity, test.y, test.entity)
     policies = {"policy": choice, "always": np.full(len(test), always)}
     if incumbent is not None:
         policies["incumbent"] = incumbent
-    chances = {name: (chosen == test.action).astype(float) for name, chosen in policies.items()}
-    draws = value_draws(chances, log, seed=SEED)
-    size = effective_sample_size(importance_weights(chances["policy"], log))
+    # A deterministic policy takes the logged action with probability 1 or 0.
+    probabilities = {name: (chosen == test.action).astype(float) for name, chosen in policies.items()}
+    draws = value_draws(probabilities, log, seed=SEED)
+    size = effective_sample_size(importance_weights(probabilities["policy"], log))
     names = {"policy.snips": "snips", "policy.ips": "ips", "logging": "logging", "always.snips": "always_one_action"}
     return Evaluation(
         "snips",
@@ -119,5 +121,10 @@ def evaluate_policy(
 
 
 def calibration_line(scores: Floats, y: Floats) -> Calibration:
-    """Return slope and intercept of the outcome on the log odds: 1 and 0 for a perfectly calibrated model."""
-    return Calibration.fit(scores, y) if np.ptp(log_odds(scores)) > 0 else Calibration(0.0, 0.0)
+    """Return slope and intercept of the outcome on the log odds: 1 and 0 for a perfectly calibrated model.
+
+    Notes
+    -----
+    Cox, Two Further Applications of a Model for Binary Regression (1958).
+    """
+    return fit_platt(scores, y) if np.ptp(log_odds(scores)) > 0 else Calibration(a=0.0, b=0.0)

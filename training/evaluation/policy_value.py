@@ -1,6 +1,6 @@
 """What a policy would have earned, from the log of another one: importance sampling with logged propensities.
 
-Comes after ``next_best_action.py`` has chosen; ``gates.py`` compares the value with that of the logging policy.
+Comes after a policy has chosen; ``gate.py`` compares its value with that of the logging policy.
 """
 
 from collections.abc import Mapping
@@ -24,14 +24,14 @@ class DecisionLog:
         What was chosen, and with which probability.
     reward
         What came of it.
-    who
+    entity
         The customer: decisions about one are not independent.
     """
 
     action: npt.NDArray[np.str_]
     propensity: Floats
     reward: Floats
-    who: npt.NDArray[np.str_]
+    entity: npt.NDArray[np.str_]
 
     def __post_init__(self) -> None:
         if not ((self.propensity > 0) & (self.propensity <= 1)).all():
@@ -45,49 +45,60 @@ class PolicyValue:
     ips: Interval
     snips: Interval
     logging: Interval
-    effective: float
+    effective_sample_size: float
 
 
-def importance_weights(chance: Floats, log: DecisionLog) -> Floats:
-    """Return how much more likely the policy was to act as logged: ``w_i = pi(a_i | x_i) / p_i``."""
-    return np.asarray(chance / log.propensity, dtype=np.float64)
+def importance_weights(probability: Floats, log: DecisionLog) -> Floats:
+    """Return how much more likely than the logging policy a policy takes the logged action: ``w_i = pi(a_i|x_i)/p_i``.
+
+    Parameters
+    ----------
+    probability
+        Of the logged action under the policy; shape (decisions,).
+    """
+    return np.asarray(probability / log.propensity, dtype=np.float64)
 
 
-def ips(weights: Floats, rewards: Floats, times: Floats) -> float:
+def ips(weights: Floats, rewards: Floats, counts: Floats) -> float:
     """Inverse propensity score: ``V = sum_i(m_i w_i r_i) / sum_i(m_i)``, m how often a row counts.
 
     Unbiased where every action the policy takes has a propensity above 0.
 
     Notes
     -----
-    Horvitz and Thompson (1952); Strehl, Langford, Li and Kakade, Learning from Logged Implicit Exploration Data (2010).
+    Horvitz and Thompson, A Generalization of Sampling Without Replacement (1952); Strehl, Langford, Li and Kakade,
+    Learning from Logged Implicit Exploration Data (2010).
 
     Examples
     --------
     >>> ips(np.array([2.0, 0.0]), np.array([0.5, 1.0]), np.ones(2))
     0.5
     """
-    return float((times * weights * rewards).sum() / times.sum())
+    return float((counts * weights * rewards).sum() / counts.sum())
 
 
-def snips(weights: Floats, rewards: Floats, times: Floats) -> float:
+def snips(weights: Floats, rewards: Floats, counts: Floats) -> float:
     """Self-normalised: ``V = sum_i(m_i w_i r_i) / sum_i(m_i w_i)``; a little biased, of much smaller variance.
 
     Notes
     -----
-    Swaminathan and Joachims, The Self-Normalized Estimator for Counterfactual Learning (2015).
+    Swaminathan and Joachims, The Self-Normalized Estimator for Counterfactual Learning (NIPS 2015).
 
     Examples
     --------
     >>> snips(np.array([3.0, 0.0]), np.array([0.5, 1.0]), np.ones(2))
     0.5
     """
-    total = float((times * weights).sum())
-    return float((times * weights * rewards).sum() / total) if total > 0 else float("nan")
+    total = float((counts * weights).sum())
+    return float((counts * weights * rewards).sum() / total) if total > 0 else float("nan")
 
 
 def effective_sample_size(weights: Floats) -> float:
-    """Return ``(sum w)^2 / sum w^2``: how many decisions of its own the log is worth to the policy (Kish 1965).
+    """Return ``(sum w)^2 / sum w^2``: how many decisions of its own the log is worth to the policy.
+
+    Notes
+    -----
+    Kish, Survey Sampling (1965).
 
     Examples
     --------
@@ -99,32 +110,32 @@ def effective_sample_size(weights: Floats) -> float:
 
 
 def value_draws(policies: Mapping[str, Floats], log: DecisionLog, *, seed: int) -> dict[str, Draws]:
-    """Value policies on the same draws of customers.
+    """Value policies on the same resamples of customers.
 
     Parameters
     ----------
     policies
-        Name = probability that the policy would have acted as logged; shape (decisions,).
+        Name = probability of the logged action under the policy; shape (decisions,).
 
     Returns
     -------
     dict
         ``<name>.ips`` and ``<name>.snips`` of each policy, and ``logging``: the mean reward that was logged.
     """
-    weights = {name: importance_weights(chance, log) for name, chance in policies.items()}
-    statistics = {"logging": lambda times: float(np.average(log.reward, weights=times))}
+    weights = {name: importance_weights(probability, log) for name, probability in policies.items()}
+    statistics = {"logging": lambda counts: float(np.average(log.reward, weights=counts))}
     for name, w in weights.items():
-        statistics[f"{name}.ips"] = lambda times, w=w: ips(w, log.reward, times)  # type: ignore[misc]
-        statistics[f"{name}.snips"] = lambda times, w=w: snips(w, log.reward, times)  # type: ignore[misc]
-    return bootstrap(statistics, log.who, seed=seed)
+        statistics[f"{name}.ips"] = lambda counts, w=w: ips(w, log.reward, counts)  # type: ignore[misc]
+        statistics[f"{name}.snips"] = lambda counts, w=w: snips(w, log.reward, counts)  # type: ignore[misc]
+    return bootstrap(statistics, log.entity, seed=seed)
 
 
-def policy_value(chance: Floats, log: DecisionLog, *, seed: int = 0) -> PolicyValue:
+def policy_value(probability: Floats, log: DecisionLog, *, seed: int = 0) -> PolicyValue:
     """Return the value of one policy with intervals, and how many decisions it rests on."""
-    draws = value_draws({"policy": chance}, log, seed=seed)
+    draws = value_draws({"policy": probability}, log, seed=seed)
     return PolicyValue(
         draws["policy.ips"].interval(),
         draws["policy.snips"].interval(),
         draws["logging"].interval(),
-        effective_sample_size(importance_weights(chance, log)),
+        effective_sample_size(importance_weights(probability, log)),
     )

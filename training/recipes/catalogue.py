@@ -1,26 +1,39 @@
-"""The recipes by name."""
+"""The recipes by name: Rapport's own, one module each, and where a company's are looked up."""
 
 import importlib
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import cast
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeAlias, cast
 
+from infra.company.company import Company
 from rapport_feast.errors import Rejected
-from training.recipes.learner import Model
+from training.recipes.learner import Learner
 
-RECIPES: Mapping[str, str] = MappingProxyType(
-    {"churn": "Churn", "escalation": "Escalation", "next_best_action": "NextBestAction"}
-)
+OWN = ("churn", "escalation", "next_best_action")
+Loader: TypeAlias = Callable[[], type[Learner]]
 
 
-def recipe(name: str) -> type[Model]:
-    """Return the model class of a recipe, imported only now because its library is heavy.
+def recipes_of(company: Company) -> Mapping[str, Loader]:
+    """Return name = what imports the recipe: learners are heavy, and only the one that trains is wanted.
+
+    A recipe is a module with a ``RECIPE``, called as the recipe is.
+    """
+    return {name: partial(_imported, f"training.recipes.{name}") for name in OWN}
+
+
+def recipe_named(company: Company, name: str) -> type[Learner]:
+    """Return a recipe of a company.
 
     Raises
     ------
     Rejected
         There is no such recipe.
     """
-    if name not in RECIPES:
-        raise Rejected("recipe", f"one of {', '.join(RECIPES)}", repr(name))
-    return cast(type[Model], getattr(importlib.import_module(f"training.recipes.{name}"), RECIPES[name]))
+    recipes = recipes_of(company)
+    if name not in recipes:
+        raise Rejected("recipe", f"one of {', '.join(recipes)}", repr(name))
+    return recipes[name]()
+
+
+def _imported(module: str) -> type[Learner]:
+    return cast(type[Learner], importlib.import_module(module).RECIPE)

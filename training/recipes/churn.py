@@ -1,6 +1,6 @@
 """Churn: gradient-boosted trees by XGBoost, saved as UBJ."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -11,6 +11,7 @@ import xgboost
 from infra.models.arrays import Floats
 from infra.models.calibration import Calibration
 from infra.models.manifest import Kind
+from infra.models.predictors import xgboost_predictor
 from training.recipes.calibrate import calibrate
 from training.recipes.learner import SEED, Slice
 
@@ -39,8 +40,9 @@ class Churn:
     actions: tuple[str, ...] = ()
     rounds: ClassVar[int] = 160
 
-    def __init__(self, booster: xgboost.Booster | None = None, calibration: Calibration | None = None) -> None:
-        self._booster, self.calibration = booster or xgboost.Booster(), calibration
+    def __init__(self) -> None:
+        self._booster = xgboost.Booster()
+        self.calibration: Calibration | None = None
 
     def fit(self, train: Slice, calibration: Slice) -> Self:
         """Learn from a slice; scale on the calibration slice."""
@@ -63,14 +65,12 @@ class Churn:
         self._booster.save_model(folder / FILE)
         return (FILE,)
 
-    @classmethod
-    def load(cls, folder: Path, *, actions: Sequence[str] = (), calibration: Calibration | None = None) -> Self:
-        """Read a saved model."""
-        return cls(xgboost.Booster(model_file=folder / FILE), calibration)
-
     def native(self) -> xgboost.Booster:
         """Return the booster."""
         return self._booster
 
     def _raw(self, x: Floats) -> Floats:
-        return np.asarray(self._booster.inplace_predict(x), dtype=np.float64)
+        return xgboost_predictor(self._booster)(x)
+
+
+RECIPE = Churn

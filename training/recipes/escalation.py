@@ -1,6 +1,6 @@
 """Escalation: gradient-boosted trees by LightGBM, saved as text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -11,6 +11,7 @@ import numpy as np
 from infra.models.arrays import Floats
 from infra.models.calibration import Calibration
 from infra.models.manifest import Kind
+from infra.models.predictors import lightgbm_predictor
 from training.recipes.calibrate import calibrate
 from training.recipes.learner import SEED, Slice
 
@@ -40,8 +41,9 @@ class Escalation:
     actions: tuple[str, ...] = ()
     rounds: ClassVar[int] = 120
 
-    def __init__(self, booster: lightgbm.Booster | None = None, calibration: Calibration | None = None) -> None:
-        self._booster, self.calibration = booster, calibration
+    def __init__(self) -> None:
+        self._booster: lightgbm.Booster | None = None
+        self.calibration: Calibration | None = None
 
     def fit(self, train: Slice, calibration: Slice) -> Self:
         """Learn from a slice; scale on the calibration slice."""
@@ -63,11 +65,6 @@ class Escalation:
         (folder / FILE).write_text(self.native().model_to_string(), encoding="utf-8")
         return (FILE,)
 
-    @classmethod
-    def load(cls, folder: Path, *, actions: Sequence[str] = (), calibration: Calibration | None = None) -> Self:
-        """Read a saved model."""
-        return cls(lightgbm.Booster(model_str=(folder / FILE).read_text(encoding="utf-8")), calibration)
-
     def native(self) -> lightgbm.Booster:
         """Return the booster."""
         if self._booster is None:
@@ -75,4 +72,7 @@ class Escalation:
         return self._booster
 
     def _raw(self, x: Floats) -> Floats:
-        return np.asarray(self.native().predict(x), dtype=np.float64)
+        return lightgbm_predictor(self.native())(x)
+
+
+RECIPE = Escalation

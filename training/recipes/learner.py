@@ -1,6 +1,6 @@
-"""What every recipe is: fitted on arrays, saved as data-only files, and the same wherever it is loaded."""
+"""What every recipe is: fitted on arrays, saved as data-only files that ``infra.models`` scores everywhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -25,15 +25,15 @@ class Slice:
         Encoded features, NaN where there is no value; shape (rows, features).
     y
         Label; shape (rows,).
-    who
-        Entity of each row; shape (rows,).
+    entity
+        Whom each row is about: rows of one entity are not independent; shape (rows,).
     action, propensity
         Of a logged decision; shape (rows,), or empty where the label is no reward.
     """
 
     x: Floats
     y: Floats
-    who: npt.NDArray[np.str_]
+    entity: npt.NDArray[np.str_]
     action: npt.NDArray[np.str_]
     propensity: Floats
 
@@ -41,8 +41,18 @@ class Slice:
         return len(self.y)
 
 
-class Model(Protocol):
-    """A learner with its files."""
+class Learner(Protocol):
+    """A recipe's learner; a module of a recipe names its class ``RECIPE``.
+
+    Attributes
+    ----------
+    kind
+        What its files are; ``infra.models.predictors`` reads them by it.
+    params
+        What the registry notes of it.
+    calibration
+        Applied to the raw score, None where it counts as it is.
+    """
 
     kind: ClassVar[Kind]
     params: ClassVar[Mapping[str, Any]]
@@ -67,11 +77,6 @@ class Model(Protocol):
 
     def save(self, folder: Path) -> tuple[str, ...]:
         """Write data-only files into a folder and return their names."""
-        ...
-
-    @classmethod
-    def load(cls, folder: Path, *, actions: Sequence[str] = (), calibration: Calibration | None = None) -> Self:
-        """Read a saved model."""
         ...
 
     def native(self) -> Any:
