@@ -21,6 +21,7 @@ from sqlalchemy import Engine, create_engine, inspect, make_url, text
 
 from infra.settings import ROOT
 from infra.workspace import Workspace
+from rapport.rooms import children_path
 from rapport.stack.ports import LOOPBACK
 from rapport_feast.errors import Terminal
 
@@ -79,13 +80,13 @@ class AirflowHome:
     def environment(self, port: int, tasks_port: int = 0) -> dict[str, str]:
         """Return the environment of every Airflow process, with the ports of its API and of the tasks' part."""
         keys = self.secrets()
-        path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
         return (
             dict(os.environ)
             | self.ws.environment()
             | FIXED
             | {
-                "PYTHONPATH": path,
+                "PYTHONPATH": children_path(),
+                "PYTHONSAFEPATH": "1",  # a folder with a features.py of its own may be the working directory
                 "AIRFLOW_HOME": str(self.folder),
                 "AIRFLOW__API__PORT": str(port),
                 "AIRFLOW__API__SECRET_KEY": keys["session"],

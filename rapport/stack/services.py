@@ -60,7 +60,7 @@ def start_all(home: AirflowHome, processes: Processes, console: Console) -> None
     environment = home.environment(settings.airflow_port)
     processes.start("mlflow", mlflow_command(ws), environment)
     processes.start("serve", serve_command(ws), environment)
-    processes.start("stream", [sys.executable, "-m", "rapport", "stream"], environment)
+    processes.start("stream", [sys.executable, "-P", "-m", "rapport", "stream"], environment)
     with console.status("starting Airflow, MLflow and the online service"):
         processes.start("dag-processor", [*PYTHON, "dag-processor"], environment)
         start_airflow(home, processes, settings.airflow_port, settings.airflow_port)
@@ -85,4 +85,4 @@ def mlflow_command(ws: Workspace) -> list[str]:
 
 def serve_command(ws: Workspace) -> list[str]:
     """Return the command of the online service."""
-    return [sys.executable, "-m", "rapport", "serve", "--port", str(ws.settings.serve_port)]
+    return [sys.executable, "-P", "-m", "rapport", "serve", "--port", str(ws.settings.serve_port)]

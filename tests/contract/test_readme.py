@@ -24,7 +24,7 @@ from features.build import build
 from features.catalogue import group_named
 from features.store.publish import publish
 from infra.clock import FixedClock, cutoff
-from infra.online import online_store
+from infra.redis.online_store import online_store
 from infra.workspace import open_workspace
 from serving.lookup import lookup
 

@@ -1,12 +1,10 @@
-"""The house keeps its own rules: imports, names, the wheel, and the notes on which test shows what."""
+"""The house keeps its own rules: imports, names, and the notes on which test shows what."""
 
 import json
 import os
 import subprocess
 import sys
 import tomllib
-import zipfile
-from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,6 @@ from infra.settings import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LINTER = PROJECT["tool"]["importlinter"]
-WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 ROOMS = {"rapport_feast", "infra", "validation", "features", "training", "serving", "dags", "rapport"}
 ADDRESSES = {
     "airflow": "dags.nightly",
@@ -103,37 +100,9 @@ def test_a_heavy_library_away_from_its_address_is_found(tree):
     assert broken(tree) == {contract.replace("_", "-") for *_, contract in ASTRAY}
 
 
-def test_no_other_distribution_provides_our_names():
-    owners = packages_distributions()
-    assert {name: owners[name] for name in ROOMS | {"companies"} if set(owners.get(name, ())) - {"rapport-ml"}} == {}
-
-
 def test_every_folder_of_tests_is_a_package():
     folders = {path.parent for path in (ROOT / "tests").rglob("*.py")}
     assert [folder.name for folder in folders if not (folder / "__init__.py").exists()] == []
-
-
-@pytest.mark.slow
-def test_the_wheel_runs_from_the_root_of_the_file_system(tmp_path):
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
-    done = subprocess.run(build, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
-        names = archive.namelist()
-    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == set(WHEEL)
-    assert {f"{room}/py.typed" for room in ROOMS} <= set(names)
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import features.catalogue as c, infra.settings as s;"
-        "assert c.__file__.startswith(sys.argv[1]), c.__file__; assert s.Settings().company.exists();"
-        "from rapport.cli import main; main(['--help'])"
-    )
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, "-c", code, str(tmp_path / "site")]
-    ran = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    assert "nightly" in ran.stdout
 
 
 ROW_TESTS = """

@@ -57,7 +57,7 @@ def test_the_values_outlive_the_server(tmp_path):
 def test_processes_share_one_server(tmp_path):
     program = (
         "import sys, pathlib; from tests.unit.test_online import workspace, key\n"
-        "from infra.online import online_store\n"
+        "from infra.redis.online_store import online_store\n"
         "with online_store(workspace(pathlib.Path(sys.argv[1]))) as store:\n"
         "    store.client().hset(key(sys.argv[2]), 'a', '1')\n"
         "    print(store.port)\n"
