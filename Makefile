@@ -7,8 +7,9 @@ export PYTHON
 
 company = $(if $(COMPANY),--company "$(COMPANY)")
 night = $(if $(NIGHT),--night "$(NIGHT)")
+pytest = .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 
-.PHONY: help setup nightly up test check bench rows lock clean
+.PHONY: help setup nightly up test assure check bench rows lock clean
 
 help: ## show this
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' Makefile | awk -F'|' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -22,8 +23,11 @@ nightly: setup ## run the nightly ring [COMPANY=companies/public.toml] [NIGHT=YY
 up: setup ## start Airflow, MLflow and the online service; Ctrl-C stops them [COMPANY=...]
 	@.venv/bin/rapport up $(company)
 
-test: setup ## run all tests, in two processes; single ones: .venv/bin/python -m pytest tests/unit/test_spec.py
-	@.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: setup ## run the tests, in two processes; single ones: .venv/bin/python -m pytest tests/unit/test_cli.py
+	@$(pytest) -m "not assure"
+
+assure: setup ## run the long assurance: mutants, kills, whole histories, Spark and Airflow at length
+	@$(pytest) -m assure
 
 check: setup ## format, lint, types, import rules
 	@.venv/bin/ruff format --quiet --check . || { echo "make check: format with .venv/bin/ruff format ."; exit 1; }
@@ -34,7 +38,7 @@ check: setup ## format, lint, types, import rules
 bench: setup ## measure beside Feast and others, into docs/performance.md [ONLY=point-in-time]
 	@.venv/bin/python -m tests.load $(ONLY)
 
-rows: setup ## which requirement is shown by which test, from the last run of all tests
+rows: setup ## which requirement is shown by which test, from the last make test and make assure
 	@.venv/bin/rapport rows
 
 lock: setup ## bring requirements.lock up to pyproject.toml

@@ -122,7 +122,7 @@ def parse_duration(text: str) -> timedelta:
 
     Examples
     --------
-    >>> duration("36h")
+    >>> parse_duration("36h")
     datetime.timedelta(days=1, seconds=43200)
     """
     match = DURATION.fullmatch(text)

@@ -27,7 +27,6 @@ from redis.cluster import ClusterNode
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from rapport_feast.address import CONNECT_SECONDS, OnlineStore
 from rapport_feast.online_read import (
     EntityRow,
     FeastRow,
@@ -40,6 +39,7 @@ from rapport_feast.online_read import (
 )
 from rapport_feast.online_write import FeastWrite, encode_feast_rows
 from rapport_feast.row import encoding, writer
+from rapport_feast.row.address import CONNECT_SECONDS, OnlineStore
 from rapport_feast.row.encoding import EncodedRows
 from rapport_feast.row.keys import feature_field, project_of, row_field, time_field
 from rapport_feast.row.writer import RowWriter

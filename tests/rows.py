@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from infra.settings import Settings
-from rapport.cli.rows import PASSED, write_rows
+from rapport.cli.rows import PASSED, WHOLE, Part, write_rows
 
+# What make test and make assure choose.
+PART_OF: dict[str, Part] = {"": WHOLE, "not assure": "test", "assure": "assure"}
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
 
@@ -22,6 +24,7 @@ class RowsPlugin:
         self.rows: dict[str, set[str]] = defaultdict(set)
         self.outcomes: dict[str, str] = {}
 
+    @pytest.hookimpl(trylast=True)  # what the run leaves out is gone by then
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Write the rows of each test where its reports carry them, also from one process to another."""
         self.collected |= {item.nodeid for item in items}
@@ -42,11 +45,12 @@ class RowsPlugin:
                 self.outcomes[report.nodeid] = outcome
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the rows, if all tests ran: part of them says nothing about a row."""
+        """Write the rows, if all tests of a part ran: some of them say nothing about a row."""
         if hasattr(session.config, "workerinput"):
             return  # the process that started this one writes them
         ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        if not (ended and is_whole(session.config) and self.outcomes.keys() >= self.collected):
+        part = part_of(session.config)
+        if not (ended and part and self.outcomes.keys() >= self.collected):
             return
         found: dict[str, dict[str, str]] = defaultdict(dict)
         for test, rows in self.rows.items():
@@ -54,15 +58,17 @@ class RowsPlugin:
                 name = test.partition("[")[0]
                 if found[row].get(name, PASSED) == PASSED:
                     found[row][name] = self.outcomes[test]
-        write_rows(self.home, found)
+        write_rows(self.home, part, found)
 
 
-def is_whole(config: pytest.Config) -> bool:
-    """Return whether nothing narrows the run."""
+def part_of(config: pytest.Config) -> Part | None:
+    """Return which tests run, unless something else narrows the run."""
     chosen = config.option
-    narrowed = [chosen.keyword, chosen.markexpr, chosen.deselect, chosen.ignore, chosen.collectonly]
+    narrowed = [chosen.keyword, chosen.deselect, chosen.ignore, chosen.collectonly]
     narrowed += [config.getoption("lf", False), config.getoption("stepwise", False)]
-    return config.args_source is pytest.Config.ArgsSource.TESTPATHS and not any(narrowed)
+    if any(narrowed) or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return None
+    return PART_OF.get(chosen.markexpr)
 
 
 def pytest_configure(config: pytest.Config) -> None:

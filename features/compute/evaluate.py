@@ -35,7 +35,7 @@ def evaluate(part: Operand | None, row: Mapping[str, RowValue]) -> RowValue:
 
     Examples
     --------
-    >>> from features.spec import col, when
+    >>> from features.declare import col, when
     >>> evaluate(when(col("text").matches("angr"), 1, 0), {"text": "I am ANGRY"})
     1
     >>> evaluate(col("a") / col("b"), {"a": 1, "b": 0}) is None

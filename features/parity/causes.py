@@ -72,7 +72,7 @@ def same_value(one: Any, other: Any) -> bool:
 
     Examples
     --------
-    >>> same(3, 3), same(3, 3.0), same(None, None), same(0.1 + 0.2, 0.3)
+    >>> same_value(3, 3), same_value(3, 3.0), same_value(None, None), same_value(0.1 + 0.2, 0.3)
     (True, False, True, False)
     """
     return type(one) is type(other) and one == other

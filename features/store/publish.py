@@ -28,10 +28,10 @@ from features.store.withdraw import withdraw
 from infra.clock import Nights, cutoff, refuse_open_night, start_of
 from infra.redis.online_store import online_store
 from infra.workspace import Workspace
-from rapport_feast.address import OnlineStore
 from rapport_feast.errors import Transient, one_line
 from rapport_feast.locks import exclusive_lock
 from rapport_feast.publications import Night, Record, read_record
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.encoding import ViewForm
 from rapport_feast.row.layout import Packing
 from rapport_feast.row.writer import RowWriter

@@ -17,9 +17,9 @@ from features.store.objects import repository
 from features.store.published import path_of
 from infra.clock import cutoff
 from infra.workspace import Workspace
-from rapport_feast.address import OnlineStore
 from rapport_feast.atomic import write_json
 from rapport_feast.locks import exclusive_lock
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.tags import PACKED_TAG
 
 

@@ -3,8 +3,8 @@
 import redis
 
 from features.compute.priors import SEGMENT
-from rapport_feast.address import OnlineStore
 from rapport_feast.publications import Record
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.keys import entity_key, published_key
 
 

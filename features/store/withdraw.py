@@ -8,7 +8,7 @@ from features.declare.group import Group
 from infra.clock import Nights, cutoff
 from infra.lake.lake import NIGHT
 from infra.workspace import Workspace
-from rapport_feast.address import OnlineStore
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.keys import entity_key, feature_field, row_field, time_field
 from rapport_feast.value_form import encode_time
 

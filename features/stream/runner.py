@@ -26,9 +26,9 @@ from features.stream.meters import StreamMetrics
 from infra.engine.engine import Engine
 from infra.log.event_log import Entry, EventLog
 from infra.workspace import Workspace
-from rapport_feast.address import OnlineStore
 from rapport_feast.errors import Rejected, Transient
 from rapport_feast.publications import read_record
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.encoding import ViewForm
 from rapport_feast.row.keys import row_field, stream_key
 from rapport_feast.row.layout import Packing, Row

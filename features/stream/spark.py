@@ -15,8 +15,8 @@ from infra.engine.open import open_engine
 from infra.engine.spark_engine import SparkEngine
 from infra.log.event_log import Entry, EventLog
 from infra.workspace import Workspace
-from rapport_feast.address import OnlineStore
 from rapport_feast.errors import Terminal, Transient
+from rapport_feast.row.address import OnlineStore
 
 # A batch is a few rows, asked for again and again: to generate and compile code takes longer than to interpret.
 SMALL = {

@@ -8,8 +8,8 @@ import redis
 
 from infra.redis.embedded import embedded_server
 from infra.workspace import Workspace
-from rapport_feast.address import OnlineStore
 from rapport_feast.errors import Rejected
+from rapport_feast.row.address import OnlineStore
 
 
 @contextmanager

@@ -68,7 +68,7 @@ def nightly(
         f"{ws.company.title}: night {wanted}, features by {ws.settings.engine}, state in {ws.root}", soft_wrap=True
     )
     code = run_night(ws, wanted, console)
-    show(ws, console)
+    print_status(ws, console)
     raise typer.Exit(code)
 
 
@@ -112,7 +112,7 @@ def status(company: CompanyFile = None, as_json: AsJson = False) -> None:
 
         print_json(ring_status(ws))
     else:
-        show(ws, screen())
+        print_status(ws, screen())
 
 
 @app.command()
@@ -158,11 +158,10 @@ def parity(
 ) -> None:
     """Compare what was served with what the facts say; exit code 1 where it differs."""
     from infra.clock import parse_night
-    from rapport.cli.parity import parity as measure
-    from rapport.cli.parity import show as tell
+    from rapport.cli.parity import measure_parity, print_report
 
     ws = open_company(company)
-    raise typer.Exit(tell(measure(ws, parse_night(night) if night else None), screen()))
+    raise typer.Exit(print_report(measure_parity(ws, parse_night(night) if night else None), screen()))
 
 
 @app.command()
@@ -186,12 +185,15 @@ def replay(
 def rows() -> None:
     """Show which requirement is shown by which test.
 
-    It comes from the last run of all tests.
+    It comes from the last make test and make assure.
     """
     from infra.settings import Settings
-    from rapport.cli.rows import read_rows, rows_table
+    from rapport.cli.rows import missing_parts, read_rows, rows_table
 
-    screen().print(rows_table(read_rows(Settings().home)))
+    home = Settings().home
+    screen().print(rows_table(read_rows(home)))
+    for part in missing_parts(home):
+        typer.echo(f"make {part} has not been run.", err=True)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
@@ -215,9 +217,9 @@ def ensure_world(ws: "Workspace", console: "Console") -> None:
         ensure(ws, shown.update)
 
 
-def show(ws: "Workspace", console: "Console") -> None:
+def print_status(ws: "Workspace", console: "Console") -> None:
     """Print the ring at a glance."""
-    from rapport.cli.status import ring_status, tables
+    from rapport.cli.status import ring_status, status_tables
 
-    for table in tables(ring_status(ws)):
+    for table in status_tables(ring_status(ws)):
         console.print(table)

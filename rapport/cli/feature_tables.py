@@ -26,9 +26,9 @@ def card_tables(found: Mapping[str, Any]) -> Iterator["Table"]:
     lineage = found["lineage"]
     where = "" if lineage["where"] == "none" else f" where {lineage['where']}"
     feeds = ", ".join(f"{source['name']} ({source['fact']})" for source in lineage["sources"]) or "no source"
-    told = [(key, found[key]) for key in ("meaning", "owner", "purpose", "pii", "about", "served")]
-    told += [("reads", f"{lineage['fact']}{where} <- {feeds}")]
-    yield table(f"{found['name']}: {found['view']}", ("", ""), told)
+    rows = [(key, found[key]) for key in ("meaning", "owner", "purpose", "pii", "about", "served")]
+    rows += [("reads", f"{lineage['fact']}{where} <- {feeds}")]
+    yield table(f"{found['name']}: {found['view']}", ("", ""), rows)
     features = (
         (f["name"], f["type"], f["meaning"], _short(f["computed"]), f["empty"], f["default"], _expected(f["expect"]))
         for f in found["features"]
@@ -65,8 +65,8 @@ def try_json(
         }
         for answer in answers
     ]
-    told = {"group": group.name, "view": group.view, "fact": group.fact}
-    return told | {"at": moment.at, "known_by": moment.known_by, "entities": entities}
+    asked = {"group": group.name, "view": group.view, "fact": group.fact}
+    return asked | {"at": moment.at, "known_by": moment.known_by, "entities": entities}
 
 
 def try_tables(

@@ -42,8 +42,8 @@ def lineage(
     if as_json:
         print_json(found.as_json())
         return
-    screen().print(f"{found.asked.kind} {found.asked.name}", highlight=False)
-    for title, nodes in (("came from", found.up), ("went into", found.down)):
+    screen().print(f"{found.query.kind} {found.query.name}", highlight=False)
+    for title, nodes in (("came from", found.upstream), ("went into", found.downstream)):
         for part in _tables(title, nodes):
             screen().print(part)
 
@@ -53,7 +53,7 @@ def _tables(title: str, nodes: Sequence["Node"]) -> Sequence["Table | str"]:
 
     if not nodes:
         return [f"{title}: nothing"]
-    rows = [(n.kind, n.name, str(n.nights) if n.nights else None, n.rows, n.run or None, n.said) for n in nodes]
+    rows = [(n.kind, n.name, str(n.nights) if n.nights else None, n.rows, n.run or None, n.summary) for n in nodes]
     parts: list[Table | str] = [table(title, ("kind", "name", "nights", "rows", "run", "found"), rows[:SHOWN])]
     if len(rows) > SHOWN:
         parts.append(f"and {len(rows) - SHOWN} more (--json has all)")

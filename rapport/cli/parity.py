@@ -26,7 +26,7 @@ ROWS = {
 SHOWN, OF_EACH = 12, 3
 
 
-def parity(ws: Workspace, night: date | None) -> dict[str, Any]:
+def measure_parity(ws: Workspace, night: date | None) -> dict[str, Any]:
     """Judge a night's samples, by default those of the newest night, and write the report.
 
     Raises
@@ -43,21 +43,21 @@ def parity(ws: Workspace, night: date | None) -> dict[str, Any]:
     return measure(ws, wanted)
 
 
-def show(report: Mapping[str, Any], console: "Console") -> int:
+def print_report(report: Mapping[str, Any], console: "Console") -> int:
     """Print a report and the path of its picture; return the exit code."""
-    for made in tables(report):
+    for made in report_tables(report):
         console.print(made)
-    for line in lines(report):
+    for line in report_lines(report):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
-    return code(report)
+    return exit_code(report)
 
 
-def code(report: Mapping[str, Any]) -> int:
+def exit_code(report: Mapping[str, Any]) -> int:
     """Return the exit code that a report stands for."""
     return MISMATCH if report["verdict"] in {"mismatch", "overdue"} else 0
 
 
-def tables(report: Mapping[str, Any]) -> Iterable["Table"]:
+def report_tables(report: Mapping[str, Any]) -> Iterable["Table"]:
     """Yield what was counted by view, what differs by feature, and the first differences."""
     causes = sorted(report["values"]["mismatches"])
     heads = ("sampled", "equal", "late", *causes)
@@ -74,13 +74,13 @@ def tables(report: Mapping[str, Any]) -> Iterable["Table"]:
     if report["examples"]:
         by_cause: dict[str, list[tuple[Any, ...]]] = {}
         for one in report["examples"]:
-            told = (_cause(one), one["feature"], one["served"], one["truth"], _why(one))
-            by_cause.setdefault(one["cause"], []).append(told)
-        cells = [told for found in by_cause.values() for told in found[:OF_EACH]]
+            example = (_cause(one), one["feature"], one["served"], one["truth"], _why(one))
+            by_cause.setdefault(one["cause"], []).append(example)
+        cells = [example for found in by_cause.values() for example in found[:OF_EACH]]
         yield table("for example", ("cause", "feature", "served", "true", "because of"), cells)
 
 
-def lines(report: Mapping[str, Any]) -> Iterable[str]:
+def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
     """Yield the rest of a report in sentences."""
     from features.parity.report import sentence
 

@@ -19,18 +19,19 @@ NO_DRIFT = {"verdict": None, "at": None}
 
 def ring_status(ws: Workspace) -> dict[str, Any]:
     """Return the state of the company's ring as JSON-able values; counts are 0 where nothing ran yet."""
-    from rapport.stack.runs import runs
+    from rapport.stack.runs import newest_runs
 
     night = newest_night(ws)
+    names = [model.name for model in ws.company.models]
     return {
         "company": ws.company.name,
         "night": str(night) if night else None,
-        "facts": facts(ws, night),
-        "features": features(ws),
+        "facts": fact_counts(ws, night),
+        "features": feature_counts(ws),
         "online": {"keys": online_keys(ws)},
-        "models": {model.name: stored(ws, f"models/{model.name}/status.json", NO_MODEL) for model in ws.company.models},
-        "drift": stored(ws, "reports/drift.json", NO_DRIFT),
-        "runs": runs(ws),
+        "models": {name: read_keys(ws, f"models/{name}/status.json", NO_MODEL) for name in names},
+        "drift": read_keys(ws, "reports/drift.json", NO_DRIFT),
+        "runs": newest_runs(ws),
     }
 
 
@@ -40,7 +41,7 @@ def newest_night(ws: Workspace) -> date | None:
     return max(filter(None, nights), default=None)
 
 
-def facts(ws: Workspace, night: date | None) -> dict[str, dict[str, int]]:
+def fact_counts(ws: Workspace, night: date | None) -> dict[str, dict[str, int]]:
     """Return per fact how many rows were read and what became of them, by the cutoff of the night."""
     none = {source.fact: dict(NO_FACTS) for source in ws.company.sources}
     if night is None:
@@ -51,7 +52,7 @@ def facts(ws: Workspace, night: date | None) -> dict[str, dict[str, int]]:
     return {fact: {name: int(counted.get(fact, zero)[name]) for name in zero} for fact, zero in none.items()}
 
 
-def features(ws: Workspace) -> dict[str, dict[str, Any]]:
+def feature_counts(ws: Workspace) -> dict[str, dict[str, Any]]:
     """Return per group how many rows the lake holds, of how many features, and the newest time among them."""
     found = {}
     with ws.lake.connect() as connection:
@@ -75,15 +76,15 @@ def online_keys(ws: Workspace) -> int:
         return store.count()
 
 
-def stored(ws: Workspace, path: str, otherwise: Mapping[str, Any]) -> dict[str, Any]:
+def read_keys(ws: Workspace, path: str, otherwise: Mapping[str, Any]) -> dict[str, Any]:
     """Return those keys of a step's JSON file that ``otherwise`` has, or ``otherwise`` where there is no file."""
     file = ws.root / path
     content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return {name: content.get(name, value) for name, value in otherwise.items()}
 
 
-def tables(state: Mapping[str, Any]) -> Iterable["Table"]:
-    """Yield the glance as tables for a reader."""
+def status_tables(state: Mapping[str, Any]) -> Iterable["Table"]:
+    """Yield the state of the ring as tables."""
     yield table(
         f"{state['company']}, night {state['night'] or 'none yet'}",
         ("fact", "read", "silver", "quarantined", "duplicates"),
@@ -94,7 +95,7 @@ def tables(state: Mapping[str, Any]) -> Iterable["Table"]:
         ("group", "rows", "features", "newest"),
         ((group, *entry.values()) for group, entry in state["features"].items()),
     )
-    yield table("models", ("model", "champion", "reason"), models(state["models"]))
+    yield table("models", ("model", "champion", "reason"), model_rows(state["models"]))
     drift = state["drift"]
     yield table(
         f"runs (drift: {drift['verdict'] or 'not judged yet'}{', ' + drift['at'] if drift['at'] else ''})",
@@ -103,7 +104,7 @@ def tables(state: Mapping[str, Any]) -> Iterable["Table"]:
     )
 
 
-def models(state: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:
+def model_rows(state: Mapping[str, Any]) -> Iterable[tuple[str, str, str]]:
     """Yield name, champion and reason of each model."""
     for name, model in state.items():
         champion = model["champion"]

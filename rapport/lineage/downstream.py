@@ -51,26 +51,32 @@ def from_files(links: Links, source: Source, files: Sequence[FileArrival]) -> li
     nodes = [links.fact_node(source.fact, files)]
     if not inside:
         return nodes
-    hits = _hits(links, source, inside)
+    affected_views = _affected_views(links, source, inside)
     return [
         *nodes,
-        *(_hit_node(links, hit) for hit in hits),
-        *from_views(links, hits, source.fact, min(f.night for f in inside)),
+        *(_affected_node(links, affected) for affected in affected_views),
+        *from_views(links, affected_views, source.fact, min(f.night for f in inside)),
     ]
 
 
-def from_views(links: Links, hits: Sequence[AffectedView], fact: str = "", since: date | None = None) -> list[Node]:
+def from_views(
+    links: Links, affected_views: Sequence[AffectedView], fact: str = "", since: date | None = None
+) -> list[Node]:
     """Return the training sets that took rows of views, or whose labels read a fact, and the models they made."""
     nodes: list[Node] = []
     for model, night, commit in links.sets:
         refs = (commit.notes or {}).get("features", [])
-        counts = {hit.view: _rows_hit(links, model, night, commit, hit) for hit in hits if hit.read_by(refs)}
+        counts = {
+            affected.view: _rows_affected(links, model, night, commit, affected)
+            for affected in affected_views
+            if affected.read_by(refs)
+        }
         rows = {view: count for view, count in counts.items() if count}
         labels = fact and since and since <= night and fact in links.label_facts(commit)
         if rows or labels:
-            said = [f"{count} rows of {view}" for view, count in sorted(rows.items())]
-            said += [f"its labels read {fact}"] if labels else []
-            nodes.append(links.set_node(model, night, commit, max(rows.values(), default=None), "; ".join(said)))
+            summary = [f"{count} rows of {view}" for view, count in sorted(rows.items())]
+            summary += [f"its labels read {fact}"] if labels else []
+            nodes.append(links.set_node(model, night, commit, max(rows.values(), default=None), "; ".join(summary)))
             nodes += from_set(links, model, night)
     return nodes
 
@@ -92,23 +98,28 @@ def from_view(links: Links, view: str, night: date | None, features: tuple[str, 
 
 def from_fact(links: Links, fact: str) -> list[Node]:
     """Return everything that a fact goes into."""
-    hits = [AffectedView(view, one.nights) for view, one in links.views.items() if fact in links.facts_of(view)]
+    affected_views = [
+        AffectedView(view, one.nights) for view, one in links.views.items() if fact in links.facts_of(view)
+    ]
     since = links.ws.lake.oldest(f"silver/{fact}")
-    return [*(_hit_node(links, hit) for hit in hits), *from_views(links, hits, fact, since)]
+    return [
+        *(_affected_node(links, affected) for affected in affected_views),
+        *from_views(links, affected_views, fact, since),
+    ]
 
 
-def _hit_node(links: Links, hit: AffectedView) -> Node:
+def _affected_node(links: Links, affected: AffectedView) -> Node:
     """Return a view with how many of its rows what was asked about may have changed."""
-    node = links.view_node(hit.view, hit.nights)
-    if hit.touched is None:
+    node = links.view_node(affected.view, affected.nights)
+    if affected.touched is None:
         return node
-    rows = _rows_of(links, hit)
-    about = {**node.about, "entities": hit.touched.rows[ENTITY].to_pylist()}
-    said = f"{len(hit.touched.rows)} entities, over {rows:,} rows"
-    return Node("view", hit.view, hit.nights, rows, node.run, said, about)
+    rows = _rows_of(links, affected)
+    details = {**node.details, "entities": affected.touched.rows[ENTITY].to_pylist()}
+    summary = f"{len(affected.touched.rows)} entities, over {rows:,} rows"
+    return Node("view", affected.view, affected.nights, rows, node.run, summary, details)
 
 
-def _hits(links: Links, source: Source, files: Sequence[FileArrival]) -> list[AffectedView]:
+def _affected_views(links: Links, source: Source, files: Sequence[FileArrival]) -> list[AffectedView]:
     """Return the views in which files may have changed anything, and whose values."""
     found, names = [], sorted({one.file for one in files})
     first = min(one.night for one in files)
@@ -126,34 +137,40 @@ def _hits(links: Links, source: Source, files: Sequence[FileArrival]) -> list[Af
     return found
 
 
-def _rows_of(links: Links, hit: AffectedView) -> int:
-    key = links.groups[hit.view].entity.key
+def _rows_of(links: Links, affected: AffectedView) -> int:
+    key = links.groups[affected.view].entity.key
     with links.ws.lake.connect() as connection:
-        rows = links.ws.lake.view(connection, f"{FEATURES}{hit.view}", hit.nights)
-        connection.register("touched", hit.touched.rows if hit.touched else None)
+        rows = links.ws.lake.view(connection, f"{FEATURES}{affected.view}", affected.nights)
+        connection.register("touched", affected.touched.rows if affected.touched else None)
         query = f"""SELECT count(*) FROM "{rows}" r JOIN touched t
             ON r.{key} = t.{ENTITY} AND r.night BETWEEN t.first AND t.last"""
         found = connection.execute(query).fetchone()
     return int(found[0]) if found else 0
 
 
-def _rows_hit(links: Links, model: str, night: date, commit: Commit, hit: AffectedView) -> int:
+def _rows_affected(links: Links, model: str, night: date, commit: Commit, affected: AffectedView) -> int:
     """Return how many rows of a training set took a row of a view that may have changed."""
-    noted = (commit.notes or {}).get("nights", {}).get(hit.view)
-    if noted is not None and hit.touched is None:
-        return sum(n for day, n in noted.items() if hit.nights.first <= date.fromisoformat(day) <= hit.nights.last)
+    noted = (commit.notes or {}).get("nights", {}).get(affected.view)
+    if noted is not None and affected.touched is None:
+        return sum(
+            n for day, n in noted.items() if affected.nights.first <= date.fromisoformat(day) <= affected.nights.last
+        )
     key = links.key_of(commit)
     rows = links.ws.lake.read(f"{SETS}{model}", Nights(night, night)).select([key, "event_time"])
     # A live value is of its own day, a nightly one of the night that was published by then.
     live = noted is None
-    days = pc.cast(rows["event_time"], pa.date32()) if live else joined_nights(links.ws, hit.view, key, rows, night)
+    days = (
+        pc.cast(rows["event_time"], pa.date32()) if live else joined_nights(links.ws, affected.view, key, rows, night)
+    )
     asked = pa.table({ENTITY: rows[key].cast(pa.string()), "day": days})
-    spans = hit.touched.rows if hit.touched else pa.table({ENTITY: pc.unique(asked[ENTITY])})
+    spans = affected.touched.rows if affected.touched else pa.table({ENTITY: pc.unique(asked[ENTITY])})
     with links.ws.lake.connect() as connection:
         connection.register("asked", asked)
         connection.register("spans", spans)
         inside = (
-            "spans.first AND spans.last" if hit.touched else f"DATE '{hit.nights.first}' AND DATE '{hit.nights.last}'"
+            "spans.first AND spans.last"
+            if affected.touched
+            else f"DATE '{affected.nights.first}' AND DATE '{affected.nights.last}'"
         )
         query = f"SELECT count(*) FROM asked JOIN spans USING ({ENTITY}) WHERE day BETWEEN {inside}"
         found = connection.execute(query).fetchone()

@@ -65,8 +65,10 @@ class Links:
     def facts_of(self, view: str) -> list[str]:
         """Return all facts that a view depends on, the links that say who is who among them."""
         group = self.groups.get(view)
-        about = group.entity.name if group else self.views[view].definition.get("entity") if view in self.views else ""
-        linked = about == "customer" and self.ws.lake.exists(f"silver/{LINKS}")
+        details = (
+            group.entity.name if group else self.views[view].definition.get("entity") if view in self.views else ""
+        )
+        linked = details == "customer" and self.ws.lake.exists(f"silver/{LINKS}")
         return [self.fact_of(view), *([LINKS] if linked else [])]
 
     # What was noted where.
@@ -75,18 +77,18 @@ class Links:
         """Yield every file of a fact with the account of each night, newest first; the newest run of a night counts."""
         seen: set[date] = set()
         for commit in self.ws.lake.commits(f"silver/{fact}"):
-            account = (commit.notes or {}).get("nights", {})
+            accounts = (commit.notes or {}).get("nights", {})
             for night in sorted(set(commit.nights) - seen, reverse=True):
                 seen.add(night)
                 if (first and night < first) or (last and night > last):
                     continue
-                for name, files in account.get(str(night), {}).items():
+                for name, files in accounts.get(str(night), {}).items():
                     # A source that left the company file since has no name here any more.
                     if name in self.sources:
                         digests = self._digests(name)
                         yield from (
-                            FileArrival(self.sources[name], file, night, told, commit.run, digests.get(file))
-                            for file, told in files.items()
+                            FileArrival(self.sources[name], file, night, account, commit.run, digests.get(file))
+                            for file, account in files.items()
                         )
 
     def files_named(self, name: str) -> list[FileArrival]:
@@ -137,15 +139,15 @@ class Links:
         """Return a view, or a night of it, with the commit that wrote it and the verdict of its suite."""
         one = self.views.get(view)
         if one is None:
-            return Node("view", view, said="not built")
+            return Node("view", view, summary="not built")
         nights = nights or one.nights
         commit = next((c for c in one.commits if c.nights.first <= nights.last <= c.nights.last), one.commits[0])
         notes = commit.notes or {}
         suite = notes.get("suite", {})
-        said = f"{suite['rules']} rules held over {suite['rows']:,} rows" if suite else ""
-        about = {"fact": self.fact_of(view), "silver": notes.get("silver", {}), "inputs": commit.inputs}
-        about |= {"suite": suite, "engine": notes.get("engine"), "seconds": notes.get("seconds")}
-        return Node("view", view, nights, None, commit.run, said, about)
+        summary = f"{suite['rules']} rules held over {suite['rows']:,} rows" if suite else ""
+        details = {"fact": self.fact_of(view), "silver": notes.get("silver", {}), "inputs": commit.inputs}
+        details |= {"suite": suite, "engine": notes.get("engine"), "seconds": notes.get("seconds")}
+        return Node("view", view, nights, None, commit.run, summary, details)
 
     def fact_node(self, fact: str, files: Sequence[FileArrival]) -> Node:
         """Return a fact in the nights in which some files brought rows of it."""
@@ -153,8 +155,8 @@ class Links:
         rows = sum(one.account["silver"] for one in files)
         rejected = sum(sum(one.account["reasons"].values()) for one in files)
         runs = ", ".join(sorted({one.run for one in files if one.run}))
-        said = f"{rejected} rows in quarantine" if rejected else "none rejected"
-        return Node("fact", f"silver/{fact}", Nights(min(nights), max(nights)) if nights else None, rows, runs, said)
+        summary = f"{rejected} rows in quarantine" if rejected else "none rejected"
+        return Node("fact", f"silver/{fact}", Nights(min(nights), max(nights)) if nights else None, rows, runs, summary)
 
     def source_node(self, source: Source, files: Sequence[FileArrival]) -> Node:
         """Return a source with the nights and rows that it delivered."""
@@ -162,30 +164,40 @@ class Links:
         rows = sum(one.account["silver"] for one in files)
         commits = self.ws.lake.commits(f"bronze/{source.name}")
         run = commits[0].run if commits else ""
-        about = {"fact": source.fact, "adapter": source.adapter, "path": source.path}
-        return Node("source", source.name, Nights(min(nights), max(nights)) if nights else None, rows, run, "", about)
+        details = {"fact": source.fact, "adapter": source.adapter, "path": source.path}
+        return Node("source", source.name, Nights(min(nights), max(nights)) if nights else None, rows, run, "", details)
 
-    def set_node(self, model: str, night: date, commit: Commit, rows: int | None = None, said: str = "") -> Node:
+    def set_node(self, model: str, night: date, commit: Commit, rows: int | None = None, summary: str = "") -> Node:
         """Return a training set."""
         notes = commit.notes or {}
-        about = {"digest": self.digest_of(model, night), "label": notes.get("label"), "features": notes.get("features")}
-        said = said or f"label {notes.get('label')}, {len(notes.get('features', []))} features"
-        return Node("training set", f"{SETS}{model}", Nights(night, night), rows, commit.run, said, about)
+        details = {
+            "digest": self.digest_of(model, night),
+            "label": notes.get("label"),
+            "features": notes.get("features"),
+        }
+        summary = summary or f"label {notes.get('label')}, {len(notes.get('features', []))} features"
+        return Node("training set", f"{SETS}{model}", Nights(night, night), rows, commit.run, summary, details)
 
     def model_node(self, manifest: Manifest) -> Node:
         """Return a version of a model, with its run in MLflow."""
         night = date.fromisoformat(manifest.night)
         state = state_of(self.ws, manifest)
-        about = {
+        details = {
             "version": manifest.version,
             "state": state,
             "mlflow_run": manifest.run_id,
             "mlflow_name": registered_name(self.ws, manifest.name),
             "dataset_digest": manifest.dataset_digest,
         }
-        said = f"{state}, {manifest.metric} {manifest.value:.4g}"
+        summary = f"{state}, {manifest.metric} {manifest.value:.4g}"
         return Node(
-            "model", f"{manifest.name}/{manifest.version}", Nights(night, night), None, manifest.run_id, said, about
+            "model",
+            f"{manifest.name}/{manifest.version}",
+            Nights(night, night),
+            None,
+            manifest.run_id,
+            summary,
+            details,
         )
 
     def _digests(self, source: str) -> dict[str, str]:
@@ -194,7 +206,7 @@ class Links:
         if source not in known:
             found: dict[str, str] = {}
             for commit in reversed(self.ws.lake.commits(f"bronze/{source}")):
-                found |= {file: told[2] for file, told in (commit.notes or {}).get("files", {}).items()}
+                found |= {file: noted[2] for file, noted in (commit.notes or {}).get("files", {}).items()}
             known[source] = found
         return known[source]
 

@@ -25,9 +25,9 @@ class Node:
         How many of its rows are.
     run
         The run that wrote it: Airflow's id, or that of the back-fill.
-    said
+    summary
         What was found of it: the account of the gate, the verdict of a suite, the state of a model.
-    about
+    details
         Everything else, for programs.
     """
 
@@ -36,14 +36,14 @@ class Node:
     nights: Nights | None = None
     rows: int | None = None
     run: str = ""
-    said: str = ""
-    about: Mapping[str, Any] = field(default_factory=dict)
+    summary: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the node as JSON-able values."""
         nights = [str(self.nights.first), str(self.nights.last)] if self.nights else None
-        told = {"kind": self.kind, "name": self.name, "nights": nights, "rows": self.rows, "run": self.run}
-        return told | {"said": self.said, **self.about}
+        named = {"kind": self.kind, "name": self.name, "nights": nights, "rows": self.rows, "run": self.run}
+        return named | {"summary": self.summary, **self.details}
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class FileArrival:
         account = self.account
         rejected = sum(account["reasons"].values())
         reasons = ", ".join(f"{reason} {rows}" for reason, rows in sorted(account["reasons"].items()))
-        said = f"{account['read']} read, {account['silver']} in silver, {account['duplicates']} repeats"
-        said += f", {rejected} in quarantine ({reasons})" if rejected else ", none rejected"
-        about = {"source": self.source.name, "fact": self.source.fact, "sha256": self.digest, "account": account}
+        summary = f"{account['read']} read, {account['silver']} in silver, {account['duplicates']} repeats"
+        summary += f", {rejected} in quarantine ({reasons})" if rejected else ", none rejected"
+        details = {"source": self.source.name, "fact": self.source.fact, "sha256": self.digest, "account": account}
         name = f"{self.source.name}/{self.file}"
-        return Node("file", name, Nights(self.night, self.night), account["silver"], self.run, said, about)
+        return Node("file", name, Nights(self.night, self.night), account["silver"], self.run, summary, details)
 
 
 def distinct(nodes: Iterable[Node]) -> list[Node]:

@@ -18,15 +18,19 @@ from rapport_feast.errors import Rejected
 class Lineage:
     """What was asked, what it came from, and what it went into."""
 
-    asked: Query
-    up: Sequence[Node]
-    down: Sequence[Node]
+    query: Query
+    upstream: Sequence[Node]
+    downstream: Sequence[Node]
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON-able values."""
-        asked = {"kind": self.asked.kind, "name": self.asked.name, "night": self.asked.night}
-        asked |= {"entity": self.asked.entity, "at": self.asked.at}
-        return {"asked": asked, "up": [n.as_json() for n in self.up], "down": [n.as_json() for n in self.down]}
+        query = {"kind": self.query.kind, "name": self.query.name, "night": self.query.night}
+        query |= {"entity": self.query.entity, "at": self.query.at}
+        return {
+            "query": query,
+            "upstream": [node.as_json() for node in self.upstream],
+            "downstream": [node.as_json() for node in self.downstream],
+        }
 
 
 def trace(
@@ -40,75 +44,74 @@ def trace(
         Nothing has this name, or it has no such night or row.
     """
     links = Links(ws)
-    asked = resolve(links, name, night, entity, at)
-    up, down = TRACERS[asked.kind](links, asked)
-    return Lineage(asked, distinct(up), distinct(down))
+    query = resolve(links, name, night, entity, at)
+    up, down = TRACERS[query.kind](links, query)
+    return Lineage(query, distinct(up), distinct(down))
 
 
 Directions = tuple[Sequence[Node], Sequence[Node]]
 
 
-def _of_view(links: Links, asked: Query) -> Directions:
-    if asked.entity is None:
-        return upstream.of_view(links, asked.name, asked.night), downstream.from_view(
-            links, asked.name, asked.night, asked.features
-        )
-    group = links.group_of(asked.name)
-    night = asked.night or (links.views[asked.name].nights.last if asked.name in links.views else None)
+def _of_view(links: Links, query: Query) -> Directions:
+    if query.entity is None:
+        down = downstream.from_view(links, query.name, query.night, query.features)
+        return upstream.of_view(links, query.name, query.night), down
+    group = links.group_of(query.name)
+    night = query.night or (links.views[query.name].nights.last if query.name in links.views else None)
     if night is None:
-        raise Rejected(f"view {asked.name}", "a night that was built, or --night", "none")
-    features = asked.features or tuple(feature.name for feature in group.outputs)
-    up = [links.view_node(asked.name, _only(night))]
-    up += [*upstream.of_value(links, asked.name, features, asked.entity, night)]
-    return up, downstream.from_view(links, asked.name, night, asked.features)
+        raise Rejected(f"view {query.name}", "a night that was built, or --night", "none")
+    features = query.features or tuple(feature.name for feature in group.outputs)
+    up = [links.view_node(query.name, _only(night))]
+    up += [*upstream.of_value(links, query.name, features, query.entity, night)]
+    return up, downstream.from_view(links, query.name, night, query.features)
 
 
-def _of_fact(links: Links, asked: Query) -> Directions:
-    return upstream.of_fact(links, asked.name, asked.night, asked.night), downstream.from_fact(links, asked.name)
+def _of_fact(links: Links, query: Query) -> Directions:
+    return upstream.of_fact(links, query.name, query.night, query.night), downstream.from_fact(links, query.name)
 
 
-def _of_source(links: Links, asked: Query) -> Directions:
-    source = links.sources[asked.name]
-    files = [one for one in links.arrived(source.fact, asked.night, asked.night) if one.source == source]
+def _of_source(links: Links, query: Query) -> Directions:
+    source = links.sources[query.name]
+    files = [one for one in links.arrived(source.fact, query.night, query.night) if one.source == source]
     up = [links.source_node(source, files), *(one.node() for one in files)]
     return up, downstream.from_files(links, source, files)
 
 
-def _of_file(links: Links, asked: Query) -> Directions:
-    files = [one for one in links.files_named(asked.name) if asked.night in {None, one.night}]
+def _of_file(links: Links, query: Query) -> Directions:
+    files = [one for one in links.files_named(query.name) if query.night in {None, one.night}]
     if not files:
-        raise Rejected(f"file {asked.name}", "a night that let rows of it in", str(asked.night))
+        raise Rejected(f"file {query.name}", "a night that let rows of it in", str(query.night))
     up = [links.source_node(files[0].source, files), *(one.node() for one in files)]
     return up, downstream.from_files(links, files[0].source, files)
 
 
-def _of_night(links: Links, asked: Query) -> Directions:
-    night = asked.night
+def _of_night(links: Links, query: Query) -> Directions:
+    night = query.night
     facts = dict.fromkeys(source.fact for source in links.sources.values())
     up = [node for fact in facts for node in upstream.of_fact(links, fact, night, night)]
     built = [view for view, one in links.views.items() if night and one.nights.first <= night <= one.nights.last]
-    hits = [downstream.AffectedView(view, _only(night)) for view in built if night]
+    affected = [downstream.AffectedView(view, _only(night)) for view in built if night]
     down = [links.view_node(view, _only(night)) for view in built if night]
-    down += downstream.from_views(links, hits)
+    down += downstream.from_views(links, affected)
     for model, one, commit in links.sets:
         if one == night:
             down += [links.set_node(model, one, commit), *downstream.from_set(links, model, one)]
     return up, down
 
 
-def _of_set(links: Links, asked: Query) -> Directions:
-    night = asked.night
+def _of_set(links: Links, query: Query) -> Directions:
+    night = query.night
     if night is None:
         raise Rejected("training set", "a night", "none")
-    if asked.entity:
-        up = upstream.of_row(links, asked.name, night, asked.entity, asked.at)
+    if query.entity:
+        up = upstream.of_row(links, query.name, night, query.entity, query.at)
     else:
-        up = _with_facts(links, upstream.of_set(links, asked.name, night))
-    return up, downstream.from_set(links, asked.name, night)
+        up = _with_facts(links, upstream.of_set(links, query.name, night))
+    return up, downstream.from_set(links, query.name, night)
 
 
-def _of_model(links: Links, asked: Query) -> Directions:
-    name, _, version = asked.name.partition("/")
+def _of_model(links: Links, query: Query) -> Directions:
+    name, _, version = query.name.partition("/")
     known = [one for one in links.manifests if one.name == name and version in {"", one.version}]
     if not known:
         there = ", ".join(one.version for one in links.manifests if one.name == name)
@@ -117,7 +120,7 @@ def _of_model(links: Links, asked: Query) -> Directions:
 
 
 def _with_facts(links: Links, nodes: list[Node]) -> list[Node]:
-    """Add the facts and sources behind the views of a training set, as far as its nights reach."""
+    """Add the facts and up behind the views of a training set, as far as its nights reach."""
     found = list(nodes)
     for node in nodes:
         if node.kind == "view" and node.nights:

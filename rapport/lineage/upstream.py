@@ -93,8 +93,8 @@ def _nights_of(links: Links, commit: Commit) -> Iterator[Node]:
     for view, nights in (commit.notes or {}).get("nights", {}).items():
         days = sorted(map(date.fromisoformat, nights))
         node = links.view_node(view, Nights(days[0], days[-1]) if days else None)
-        about = {**node.about, "rows_by_night": nights}
-        yield Node("view", view, node.nights, sum(nights.values()), node.run, "rows given, by night", about)
+        details = {**node.details, "rows_by_night": nights}
+        yield Node("view", view, node.nights, sum(nights.values()), node.run, "rows given, by night", details)
 
 
 def _row(links: Links, model: str, night: date, key: str, entity: str, at: datetime | None) -> dict[str, Any]:
@@ -126,9 +126,9 @@ def _given(
     if taken_night is None:
         return [Node("view", view, None, 0, "", "no row was published by then", {"values": values})]
     node = links.view_node(view, Nights(taken_night, taken_night))
-    told = Node("view", view, node.nights, 1, node.run, node.said, {**node.about, "values": values})
+    given = Node("view", view, node.nights, 1, node.run, node.summary, {**node.details, "values": values})
     behind = of_value(links, view, features, entity, taken_night) if view in links.groups else []
-    return [told, *behind]
+    return [given, *behind]
 
 
 def _behind(links: Links, group: Group, features: Sequence[str], entity: str, moment: Moment) -> list[Node]:
@@ -140,16 +140,16 @@ def _behind(links: Links, group: Group, features: Sequence[str], entity: str, mo
         if one["features"]:
             by_file.setdefault((one["source"], one["file"], one[KNOWN_DAY]), []).append(one)
     counted = [one for facts in by_file.values() for one in facts]
-    about = {"values": answer.values, "facts": counted}
+    details = {"values": answer.values, "facts": counted}
     nights = [night for _, _, night in by_file]
-    said = f"what {group.entity.name} {entity} has of it"
+    summary = f"what {group.entity.name} {entity} has of it"
     span = Nights(min(nights), max(nights)) if nights else None
-    nodes = [Node("fact", f"silver/{group.fact}", span, len(counted), "", said, about)]
+    nodes = [Node("fact", f"silver/{group.fact}", span, len(counted), "", summary, details)]
     accounts = {(one.source.name, one.file, one.night): one for one in links.arrived(group.fact)}
     for (source, file, night), facts in sorted(by_file.items(), key=lambda item: (item[0][2], item[0])):
         node = accounts[source, file, night].node()
         events = [one["event_id"] for one in facts]
         nodes.append(
-            Node("file", node.name, node.nights, len(facts), node.run, node.said, {**node.about, "events": events})
+            Node("file", node.name, node.nights, len(facts), node.run, node.summary, {**node.details, "events": events})
         )
     return nodes

@@ -130,9 +130,9 @@ class AirflowHome:
         for command in (["db", "migrate"], ["dags", "reserialize"]):
             self.run(command)
         with self.engine.connect() as connection:
-            faults = connection.execute(text("SELECT filename, stacktrace FROM import_error")).all()
-        if faults:
-            raise Terminal(f"{faults[0][0]} cannot be imported: {faults[0][1].strip().splitlines()[-1]}")
+            errors = connection.execute(text("SELECT filename, stacktrace FROM import_error")).all()
+        if errors:
+            raise Terminal(f"{errors[0][0]} cannot be imported: {errors[0][1].strip().splitlines()[-1]}")
         stamp.write_text(state)
         return True
 
@@ -160,11 +160,11 @@ class AirflowHome:
         environment = self.environment(self.ws.settings.airflow_port)
         done = subprocess.run([*PYTHON, *arguments], env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
-            last = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
+            last = (done.stderr.strip() or done.stdout.strip() or "it printed nothing").splitlines()[-1]
             raise Terminal(f"airflow {' '.join(arguments)} ended with code {done.returncode}: {last}")
         return done.stdout
 
-    def settle(self, *, schedule: bool) -> None:
+    def end_unfinished(self, *, schedule: bool) -> None:
         """Fail what a stack that is gone left unfinished, and hold the schedule back unless it is wanted.
 
         Only the owner of the lock may do this: nobody else works on these runs. The DAG processor puts the schedule
@@ -172,8 +172,8 @@ class AirflowHome:
         """
         with self.engine.begin() as connection:
             for table in ("task_instance", "dag_run"):
-                fate = f"UPDATE {table} SET state = 'failed', end_date = CURRENT_TIMESTAMP WHERE state IN {UNFINISHED}"
-                connection.execute(text(fate))
+                fail = f"UPDATE {table} SET state = 'failed', end_date = CURRENT_TIMESTAMP WHERE state IN {UNFINISHED}"
+                connection.execute(text(fail))
             connection.execute(text("UPDATE backfill SET completed_at = CURRENT_TIMESTAMP WHERE completed_at IS NULL"))
             if not schedule:
                 connection.execute(text("UPDATE dag SET next_dagrun_create_after = NULL"))

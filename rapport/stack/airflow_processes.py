@@ -10,24 +10,24 @@ from rich.console import Console
 
 from infra.workspace import Workspace
 from rapport.stack.airflow_home import PYTHON, AirflowHome
-from rapport.stack.ownership import Stack, joined, owned
+from rapport.stack.ownership import Stack, owner_lock, running_stack
 from rapport.stack.ports import LOOPBACK, free_port
 from rapport.stack.processes import Processes
 
 
 @contextmanager
-def airflow(ws: Workspace, console: Console) -> Iterator[Stack]:
+def running_airflow(ws: Workspace, console: Console) -> Iterator[Stack]:
     """Join the company's Airflow, or start it on a free port, without schedule, until the end of the block."""
     home, port = AirflowHome(ws), free_port()
-    with owned(ws, port) as ours:
+    with owner_lock(ws, port) as ours:
         if not ours:
-            yield joined(ws)
+            yield running_stack(ws)
             return
         with console.status("preparing Airflow (database, DAGs)"):
             home.prepare()
         processes = Processes(home.folder / "logs")
         processes.end_stale()
-        home.settle(schedule=False)
+        home.end_unfinished(schedule=False)
         before = signal.signal(signal.SIGTERM, interrupt)
         try:
             with console.status("starting Airflow"):
@@ -35,7 +35,7 @@ def airflow(ws: Workspace, console: Console) -> Iterator[Stack]:
             yield Stack(home, port, processes)
         finally:
             processes.stop()
-            home.settle(schedule=False)
+            home.end_unfinished(schedule=False)
             signal.signal(signal.SIGTERM, before)
 
 

@@ -11,10 +11,10 @@ from sqlalchemy import text
 
 from infra.workspace import Workspace
 from rapport.stack.airflow_home import ADMIN
-from rapport.stack.airflow_processes import airflow
+from rapport.stack.airflow_processes import running_airflow
 from rapport.stack.ownership import Stack
 from rapport.stack.ports import LOOPBACK
-from rapport.stack.runs import find
+from rapport.stack.runs import nightly_runs
 from rapport.stack.watch import Watch
 from rapport_feast.errors import Terminal
 
@@ -29,9 +29,9 @@ def run_night(ws: Workspace, night: date, console: Console) -> int:
     Terminal
         Airflow does not start, or a process of it ends.
     """
-    with airflow(ws, console) as stack:
+    with running_airflow(ws, console) as stack:
         run_id = trigger(stack, "nightly", night)
-        return Watch(stack, console).follow(find(stack.home, "run_id = :run", run=run_id))
+        return Watch(stack, console).follow(nightly_runs(stack.home, "run_id = :run", run=run_id))
 
 
 def backfill(ws: Workspace, first: date, last: date, console: Console) -> int:
@@ -44,13 +44,15 @@ def backfill(ws: Workspace, first: date, last: date, console: Console) -> int:
     Terminal
         Airflow refused the back-fill.
     """
-    with airflow(ws, console) as stack:
+    with running_airflow(ws, console) as stack:
         span = ["--from-date", str(first), "--to-date", str(last)]
         order = ["--max-active-runs", "1", "--reprocess-behavior", "completed"]
         with stack.home.engine.connect() as connection:
             before = connection.scalar(text("SELECT coalesce(max(id), 0) FROM dag_run"))
         stack.home.run(["backfill", "create", "--dag-id", "nightly", *span, *order])
-        return Watch(stack, console).follow(find(stack.home, "run_type = 'backfill' AND id > :before", before=before))
+        return Watch(stack, console).follow(
+            nightly_runs(stack.home, "run_type = 'backfill' AND id > :before", before=before)
+        )
 
 
 def trigger(stack: Stack, dag: str, night: date) -> str:

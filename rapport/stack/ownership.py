@@ -27,7 +27,7 @@ class Stack:
 
 
 @contextmanager
-def owned(ws: Workspace, port: int) -> Iterator[bool]:
+def owner_lock(ws: Workspace, port: int) -> Iterator[bool]:
     """Own the stack of a company; yields False where another process owns it."""
     folder = ws.folder("airflow")
     with (folder / "stack.lock").open("a") as lock:
@@ -44,7 +44,7 @@ def owned(ws: Workspace, port: int) -> Iterator[bool]:
             record.unlink()
 
 
-def joined(ws: Workspace) -> Stack:
+def running_stack(ws: Workspace) -> Stack:
     """Return the stack that another process owns.
 
     Raises

@@ -21,7 +21,7 @@ class Run:
     number: int
 
 
-def find(home: AirflowHome, condition: str, **values: Any) -> list[Run]:
+def nightly_runs(home: AirflowHome, condition: str, **values: Any) -> list[Run]:
     """Return the nightly runs that meet a condition, oldest first."""
     query = f"SELECT run_id, partition_key, id FROM dag_run WHERE dag_id = 'nightly' AND {condition} ORDER BY id"
     with home.engine.connect() as connection:
@@ -39,16 +39,16 @@ def last_error(home: AirflowHome, run: Run, task: str, attempt: int) -> str:
     return f"{details[-1][0]['exc_value']} (log: {log})" if details else f"log: {log}"
 
 
-def runs(ws: Workspace, most: int = 20) -> list[dict[str, Any]]:
+def newest_runs(ws: Workspace, limit: int = 20) -> list[dict[str, Any]]:
     """Return the newest runs of the company's DAGs, newest first; empty before the first night."""
     home = AirflowHome(ws)
     if not home.exists():
         return []
     query = (
-        "SELECT dag_id, run_id, partition_key, state, start_date, end_date FROM dag_run ORDER BY id DESC LIMIT :most"
+        "SELECT dag_id, run_id, partition_key, state, start_date, end_date FROM dag_run ORDER BY id DESC LIMIT :limit"
     )
     with home.engine.connect() as connection:
-        rows = connection.execute(text(query), {"most": most}).all()
+        rows = connection.execute(text(query), {"limit": limit}).all()
     return [
         {"dag": r.dag_id, "run_id": r.run_id, "partition_key": r.partition_key, "state": r.state,
          "seconds": seconds(r.start_date, r.end_date) if r.start_date and r.end_date else None}

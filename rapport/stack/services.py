@@ -9,7 +9,7 @@ from rich.console import Console
 from infra.workspace import Workspace
 from rapport.stack.airflow_home import ADMIN, PYTHON, AirflowHome
 from rapport.stack.airflow_processes import interrupt, start_airflow
-from rapport.stack.ownership import owned
+from rapport.stack.ownership import owner_lock
 from rapport.stack.ports import LOOPBACK, refuse_taken_port
 from rapport.stack.processes import Processes
 from rapport_feast.errors import Rejected
@@ -33,14 +33,14 @@ def up(ws: Workspace, console: Console) -> int:
         (settings.stream_port, "the stream", "RAPPORT_STREAM_PORT"),
     ):
         refuse_taken_port(port, user, setting)
-    with owned(ws, settings.airflow_port) as ours:
+    with owner_lock(ws, settings.airflow_port) as ours:
         if not ours:
             raise Rejected("make up", "no other stack of this company", "one that runs", "Stop it first.")
         with console.status("preparing Airflow (database, DAGs)"):
             home.prepare()
         processes = Processes(home.folder / "logs")
         processes.end_stale()
-        home.settle(schedule=True)
+        home.end_unfinished(schedule=True)
         signal.signal(signal.SIGTERM, interrupt)
         try:
             start_all(home, processes, console)

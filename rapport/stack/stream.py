@@ -15,10 +15,10 @@ from infra.log.open import event_log
 from infra.redis.online_store import online_store
 from infra.workspace import Workspace
 from rapport.stack.ports import LOOPBACK
-from rapport_feast.address import OnlineStore
 from rapport_feast.errors import Rejected
+from rapport_feast.row.address import OnlineStore
 
-SAY_SECONDS = 10.0
+PROGRESS_SECONDS = 10.0
 
 
 def run(ws: Workspace, console: Console) -> None:
@@ -38,8 +38,8 @@ def run(ws: Workspace, console: Console) -> None:
             signal.signal(number, lambda *_: runner.stopping.set())
         server = _metrics(ws.settings.stream_port, runner)
         console.print(f"following the event log of {ws.company.title}; metrics at {server}", soft_wrap=True)
-        teller = threading.Thread(target=_tell, args=(runner, console), daemon=True)
-        teller.start()
+        printer = threading.Thread(target=_print_progress, args=(runner, console), daemon=True)
+        printer.start()
         if ws.settings.engine == "spark":
             spark.run(runner)
         else:
@@ -65,14 +65,14 @@ def _metrics(port: int, runner: Runner) -> str:
     return f"http://{LOOPBACK}:{port}/metrics"
 
 
-def _tell(runner: Runner, console: Console) -> None:
-    """Say now and then how far the runner is, where somebody looks on."""
-    told = -1.0
-    while not runner.stopping.wait(SAY_SECONDS):
+def _print_progress(runner: Runner, console: Console) -> None:
+    """Print now and then how far the runner is, until it stops."""
+    printed = -1.0
+    while not runner.stopping.wait(PROGRESS_SECONDS):
         facts, lag = (_value(meter) for meter in (runner.meters.facts, runner.meters.lag))
-        if facts != told:
+        if facts != printed:
             console.print(f"{facts:,.0f} facts applied, {lag:,.0f} entries to come")
-            told = facts
+            printed = facts
 
 
 def _value(meter: object) -> float:

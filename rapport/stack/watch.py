@@ -14,10 +14,10 @@ from rapport.stack.ownership import Stack
 from rapport.stack.runs import Run, last_error, seconds
 from rapport_feast.errors import Terminal
 
-POLL = 0.3
-PATIENCE = 60.0
+POLL_SECONDS = 0.3
+EVENT_TIMEOUT = 60.0
 FOLLOWED_BY = {"nightly": ("close", ("parity", "drift")), "drift": ("announce", ("retrain",))}
-ENDED = {
+STATE_LABELS = {
     "success": "[green]ok[/]",
     "failed": "[red]failed[/]",
     "up_for_retry": "[yellow]will try again[/]",
@@ -41,7 +41,7 @@ class Watch:
                 state = self.watch(run, status)
                 code |= state != "success"
                 if state == "success":
-                    waiting += self.caused(run)
+                    waiting += self.triggered_runs(run)
         return code
 
     def watch(self, run: Run, status: Status) -> str:
@@ -53,7 +53,7 @@ class Watch:
                 self.show(connection, run, status)
             if state in ("success", "failed"):
                 return str(state)
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
 
     def show(self, connection: Connection, run: Run, status: Status) -> None:
         """Print the tasks that ended since the last look (where nothing can be redrawn, those that began too)."""
@@ -70,17 +70,17 @@ class Watch:
             name = f"{run.night} {run.dag + '.' + task.task_id:34}"
             if task.state == "running" and not self.console.is_terminal:
                 self.print(f"{name} started")
-            elif task.state in ENDED:
-                self.print(f"{name} {seconds(task.start_date, task.end_date):7.1f} s  {ENDED[task.state]}")
-                if note := self.note(connection, run, task.task_id, task.state, task.try_number):
-                    self.print(f"           {escape(note)}")
+            elif task.state in STATE_LABELS:
+                self.print(f"{name} {seconds(task.start_date, task.end_date):7.1f} s  {STATE_LABELS[task.state]}")
+                if reason := self.reason(connection, run, task.task_id, task.state, task.try_number):
+                    self.print(f"           {escape(reason)}")
 
     def print(self, line: str) -> None:
         """Print a line as it is, without wrapping."""
         self.console.print(line, highlight=False, soft_wrap=True)
 
-    def note(self, connection: Connection, run: Run, task: str, state: str, attempt: int) -> str:
-        """Return what a task has to say: why it failed, or the reason that stands in its result."""
+    def reason(self, connection: Connection, run: Run, task: str, state: str, attempt: int) -> str:
+        """Return why a task failed, or the reason that its result gives."""
         if state in ("failed", "up_for_retry"):
             return last_error(self.stack.home, run, task, attempt)
         query = """SELECT value FROM xcom
@@ -89,13 +89,13 @@ class Watch:
         result = json.loads(value) if isinstance(value, str) else value
         return str(result.get("reason") or "") if isinstance(result, dict) else ""
 
-    def caused(self, run: Run) -> list[Run]:
+    def triggered_runs(self, run: Run) -> list[Run]:
         """Return the runs that a finished run's event causes, once the scheduler made them; none if it emitted none."""
         task, dags = FOLLOWED_BY.get(run.dag, ("", ()))
-        started = (self.started(run, task, dag) for dag in dags)
-        return [one for one in started if one]
+        triggered = (self.triggered_run(run, task, dag) for dag in dags)
+        return [one for one in triggered if one]
 
-    def started(self, run: Run, task: str, dag: str) -> Run | None:
+    def triggered_run(self, run: Run, task: str, dag: str) -> Run | None:
         """Return the run of a DAG that the event of a finished run's task causes; None if it emitted none."""
         emitted = """SELECT count(*) FROM asset_event
                      WHERE source_dag_id = :dag AND source_run_id = :run AND source_task_id = :task"""
@@ -103,12 +103,12 @@ class Watch:
                   JOIN dagrun_asset_event c ON c.dag_run_id = r.id JOIN asset_event e ON e.id = c.event_id
                   WHERE r.dag_id = :next AND e.source_dag_id = :dag AND e.source_run_id = :run ORDER BY r.id"""
         names = {"dag": run.dag, "run": run.run_id, "task": task, "next": dag}
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + EVENT_TIMEOUT
         while time.monotonic() < deadline:
             with self.stack.home.engine.connect() as connection:
                 if not connection.scalar(text(emitted), names):
                     return None
                 if row := connection.execute(text(made), names).first():
                     return Run(dag, *row)
-            time.sleep(POLL)
-        raise Terminal(f"The event of {run.dag} {run.run_id} started no run of {dag} within {PATIENCE:.0f} s.")
+            time.sleep(POLL_SECONDS)
+        raise Terminal(f"The event of {run.dag} {run.run_id} started no run of {dag} within {EVENT_TIMEOUT:.0f} s.")

@@ -9,9 +9,9 @@ from typing import Any
 
 import hiredis
 
-from rapport_feast.address import OnlineStore
 from rapport_feast.errors import Terminal, Transient
 from rapport_feast.resp import encode_command
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.script import WRITE
 
 TRANSIENT_ERRORS = (

@@ -23,9 +23,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from redis.crc import key_slot
 
-from rapport_feast.address import ANSWER_SECONDS, CONNECT_SECONDS, OnlineStore
 from rapport_feast.errors import Transient
 from rapport_feast.resp import encode_command
+from rapport_feast.row.address import ANSWER_SECONDS, CONNECT_SECONDS, OnlineStore
 from rapport_feast.row.binary_columns import Int64
 from rapport_feast.row.commands import content_of, row_commands
 from rapport_feast.row.connection import NodeConnection, server_error

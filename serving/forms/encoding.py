@@ -25,7 +25,7 @@ def json_time(moment: datetime) -> str:
 
     Examples
     --------
-    >>> time_text(datetime(2026, 11, 20, 23, 59, 59, 500000))
+    >>> json_time(datetime(2026, 11, 20, 23, 59, 59, 500000))
     '2026-11-20T23:59:59.500Z'
     """
     text, micros = moment.isoformat(timespec="seconds")[:19], moment.microsecond

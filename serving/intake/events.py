@@ -20,7 +20,7 @@ def split_events(body: bytes) -> list[bytes]:
 
     Examples
     --------
-    >>> events(b'[{"a": 1.50}, {"a": 2}]')
+    >>> split_events(b'[{"a": 1.50}, {"a": 2}]')
     [b'{"a": 1.50}', b'{"a": 2}']
     """
     text = body.decode("utf-8", "surrogateescape")

@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import hiredis
 
-from rapport_feast.address import OnlineStore
 from rapport_feast.resp import encode_command
+from rapport_feast.row.address import OnlineStore
 from serving.lookup.connection import Connection, StoreReadError, StoreUnreachable, TooManyReads
 
 ANSWER_SECONDS = 0.08

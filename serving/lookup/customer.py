@@ -8,7 +8,7 @@ from datetime import datetime
 from infra.clock import Clock
 from infra.redis.online_store import online_store
 from infra.workspace import Workspace
-from rapport_feast.address import OnlineStore
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.value_form import Value
 from serving.lookup.connection import StoreReadError, StoreUnreachable
 from serving.lookup.outcome import REASONS

@@ -12,9 +12,9 @@ from typing import Any
 import hiredis
 
 from infra.clock import Clock, cutoff, parse_night
-from rapport_feast.address import OnlineStore
 from rapport_feast.errors import RapportError
 from rapport_feast.resp import encode_command
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.keys import entity_key, published_key, row_field, stream_key
 from serving.lookup.connection import StoreReadError, StoreUnreachable
 from serving.lookup.connection_pool import ConnectionPool

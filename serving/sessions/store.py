@@ -15,8 +15,8 @@ from redis.backoff import NoBackoff
 from features.compute.inputs import normalise_columns
 from features.stream.turns import FACT, Conversation, Turn
 from infra.clock import Clock, SystemClock
-from rapport_feast.address import OnlineStore
 from rapport_feast.errors import Rejected
+from rapport_feast.row.address import OnlineStore
 from serving.errors import UnknownConversation
 from serving.forms.sessions import TurnBody
 from serving.sessions.compiled import CompiledFeatures

@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from infra.models.scorer import Scorer
 from infra.redis.online_store import online_store
 from infra.workspace import Workspace
-from rapport_feast.address import OnlineStore
 from rapport_feast.errors import RapportError
+from rapport_feast.row.address import OnlineStore
 from serving.errors import OnlineStoreNotJoined, ServiceStarting, ViewsNotLoaded
 from serving.forms.encoding import json_time
 from serving.forms.service import Readiness

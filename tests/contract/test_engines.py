@@ -29,7 +29,7 @@ def history(ws: Workspace, group: Group) -> Nights:
     return Nights(first, last)
 
 
-@pytest.mark.slow
+@pytest.mark.assure
 def test_spark_builds_the_rows_that_duckdb_built(small_ring: Workspace) -> None:
     with open_engine(small_ring, "spark") as engine:
         for group in CATALOGUE:
@@ -38,7 +38,7 @@ def test_spark_builds_the_rows_that_duckdb_built(small_ring: Workspace) -> None:
                 assert small_ring.lake.digest_rows(rows) == small_ring.lake.digests(table), table
 
 
-@pytest.mark.slow
+@pytest.mark.assure
 def test_the_nightly_check_notices_a_changed_value(copy_ring: CopyRing) -> None:
     ws = copy_ring()
     group = next(group for group in CATALOGUE if group.name == "customer_tickets")

@@ -18,7 +18,7 @@ from infra.workspace import Workspace
 from rapport_feast.errors import Rejected, Transient
 from rapport_feast.times import micros
 from tests.kafka import Broker
-from tests.streamed import HandClock, company
+from tests.streamed_companies import HandClock, company
 
 pytest_plugins = ("tests.kafka",)
 START = datetime(2026, 5, 25, 12, tzinfo=UTC)

@@ -34,9 +34,9 @@ from infra.lake.commit import Commit
 from infra.redis.online_store import online_store
 from infra.settings import Settings
 from infra.workspace import Workspace
-from rapport_feast.address import OnlineStore
 from rapport_feast.errors import Rejected, Transient
 from rapport_feast.publications import PUBLISH_LAG, publication_times
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.keys import entity_key, row_field
 from rapport_feast.row.layout import FOREVER_US, Packing
 from rapport_feast.times import EPOCH

@@ -24,7 +24,7 @@ from serving.intake.events import split_events
 from serving.intake.intake import Intake
 from serving.intake.spool import SPOOL_FILE, Spool
 from tests.contract.test_event_log import valkey_pid
-from tests.streamed import EVENT, company, event, streamed
+from tests.streamed_companies import EVENT, company, event, streamed
 
 WITHIN = 15.0
 

@@ -144,57 +144,57 @@ def named(nodes: Any, kind: str) -> list[str]:
 @pytest.mark.slow
 def test_g14_first_half_a_bad_file_names_the_views_training_sets_and_models_it_went_into(ring: Ring) -> None:
     found = trace(ring.ws, f"shop/orders-{BAD}.csv")
-    (file,) = [node for node in found.up if node.kind == "file"]
-    assert file.about["account"]["reasons"] == {"negative_amount": 1}
+    (file,) = [node for node in found.upstream if node.kind == "file"]
+    assert file.details["account"]["reasons"] == {"negative_amount": 1}
     assert file.run == f"gate of {LAST}"
-    assert named(found.down, "view") == [ring.orders]
-    (view,) = [node for node in found.down if node.kind == "view"]
+    assert named(found.downstream, "view") == [ring.orders]
+    (view,) = [node for node in found.downstream if node.kind == "view"]
     ordered = {
         row["source_id"]
         for row in ring.ws.lake.read("silver/transactions").to_pylist()
         if row["file"] == file.name.split("/")[1]
     }
-    assert set(view.about["entities"]) == ordered > {STRANGER, REGULAR}
+    assert set(view.details["entities"]) == ordered > {STRANGER, REGULAR}
     rows = ring.ws.lake.read(f"features/{ring.orders}", Nights(BAD, LAST)).to_pylist()
     assert view.rows == sum(row["customer_id"] in ordered for row in rows)
-    (kept,) = [node for node in found.down if node.kind == "training set"]
+    (kept,) = [node for node in found.downstream if node.kind == "training set"]
     assert (kept.name, kept.nights, kept.run) == ("training_sets/quiet", Nights(LAST, LAST), "asked for")
     taken = ring.ws.lake.read(kept.name, kept.nights).to_pylist()
     # A night is served six hours after its cutoff, where no record says better.
     served = datetime(BAD.year, BAD.month, BAD.day, tzinfo=UTC) + timedelta(days=1, hours=6) - timedelta(microseconds=1)
     assert kept.rows == sum(row["customer_id"] in ordered and row["event_time"] >= served for row in taken) > 0
-    assert f"{kept.rows} rows of {ring.orders}" in kept.said
-    assert "its labels read transactions" in kept.said
-    (model,) = [node for node in found.down if node.kind == "model"]
+    assert f"{kept.rows} rows of {ring.orders}" in kept.summary
+    assert "its labels read transactions" in kept.summary
+    (model,) = [node for node in found.downstream if node.kind == "model"]
     assert model.name == "quiet/1"
-    assert model.about["mlflow_run"] == model.run != ""
-    assert model.about["dataset_digest"] == kept.about["digest"]
+    assert model.details["mlflow_run"] == model.run != ""
+    assert model.details["dataset_digest"] == kept.details["digest"]
 
 
 @pytest.mark.slow
 def test_g14_first_half_a_value_names_exactly_the_file_behind_it(ring: Ring) -> None:
     found = trace(ring.ws, "customer__largest_order__90d", BAD, STRANGER)
-    assert named(found.up, "file") == [f"shop/orders-{BAD}.csv"]
-    (fact,) = [node for node in found.up if node.kind == "fact"]
-    assert fact.about["values"] == {"customer__largest_order__90d": 99_999_999}
-    assert [one["event_id"] for one in fact.about["facts"]] == ["shop:X1"]
-    (view,) = [node for node in found.up if node.kind == "view"]
+    assert named(found.upstream, "file") == [f"shop/orders-{BAD}.csv"]
+    (fact,) = [node for node in found.upstream if node.kind == "fact"]
+    assert fact.details["values"] == {"customer__largest_order__90d": 99_999_999}
+    assert [one["event_id"] for one in fact.details["facts"]] == ["shop:X1"]
+    (view,) = [node for node in found.upstream if node.kind == "view"]
     assert view.run == f"build of {LAST}"
-    assert view.about["suite"]["rules"] > 0
-    assert set(view.about["silver"]) == {"transactions"}
+    assert view.details["suite"]["rules"] > 0
+    assert set(view.details["silver"]) == {"transactions"}
 
 
 @pytest.mark.slow
 def test_g14_first_half_a_row_of_a_training_set_names_the_nights_and_files_behind_it(ring: Ring) -> None:
     found = trace(ring.ws, "training_sets/quiet", LAST, STRANGER)
-    (row,) = [node for node in found.up if node.kind == "row"]
-    views = {node.name: node for node in found.up if node.kind == "view"}
-    night = (row.about["event_time"] - timedelta(hours=6)).date()
+    (row,) = [node for node in found.upstream if node.kind == "row"]
+    views = {node.name: node for node in found.upstream if node.kind == "view"}
+    night = (row.details["event_time"] - timedelta(hours=6)).date()
     assert views[ring.orders].nights == Nights(night, night)
-    assert views[ring.orders].about["values"]["customer__spend__30d"] == 99_999_999
+    assert views[ring.orders].details["values"]["customer__spend__30d"] == 99_999_999
     assert views[ring.clicks].rows == 0
-    assert named(found.up, "file") == [f"shop/orders-{BAD}.csv"]
-    assert named(found.down, "model") == ["quiet/1"]
+    assert named(found.upstream, "file") == [f"shop/orders-{BAD}.csv"]
+    assert named(found.downstream, "model") == ["quiet/1"]
     with pytest.raises(Rejected, match="a row of C901, found none of C901"):
         trace(ring.ws, "training_sets/quiet", LAST, "C901")
 
@@ -203,26 +203,26 @@ def test_g14_first_half_a_row_of_a_training_set_names_the_nights_and_files_behin
 def test_g14_first_half_every_name_of_the_ring_has_a_lineage(ring: Ring) -> None:
     ws = ring.ws
     source = trace(ws, "shop", BAD)
-    assert named(source.up, "file") == [f"shop/orders-{BAD}.csv"]
-    assert named(source.down, "model") == ["quiet/1"]
+    assert named(source.upstream, "file") == [f"shop/orders-{BAD}.csv"]
+    assert named(source.downstream, "model") == ["quiet/1"]
     fact = trace(ws, "silver/behaviours")
-    assert named(fact.up, "source") == ["web"]
-    assert named(fact.down, "view") == [ring.clicks]
+    assert named(fact.upstream, "source") == ["web"]
+    assert named(fact.downstream, "view") == [ring.clicks]
     feature = trace(ws, "customer__views__24h", LAST)
-    assert named(feature.up, "fact") == ["silver/behaviours"]
-    assert trace(ws, ring.orders).down
+    assert named(feature.upstream, "fact") == ["silver/behaviours"]
+    assert trace(ws, ring.orders).downstream
     night = trace(ws, str(BAD))
-    assert named(night.up, "file") == [f"shop/orders-{BAD}.csv", f"web/clicks-{BAD}.csv"]
-    assert sorted(set(named(night.down, "view"))) == sorted([ring.orders, ring.clicks])
+    assert named(night.upstream, "file") == [f"shop/orders-{BAD}.csv", f"web/clicks-{BAD}.csv"]
+    assert sorted(set(named(night.downstream, "view"))) == sorted([ring.orders, ring.clicks])
     model = trace(ws, "quiet/1")
-    given = {node.name: node.about.get("rows_by_night", {}) for node in model.up if node.kind == "view"}
+    given = {node.name: node.details.get("rows_by_night", {}) for node in model.upstream if node.kind == "view"}
     assert sum(given[ring.orders].values()) == sum(
         row["customer__orders__90d"] is not None
         for row in ws.lake.read("training_sets/quiet", Nights(LAST, LAST)).to_pylist()
     )
-    assert set(named(model.up, "source")) == {"shop", "web"}
+    assert set(named(model.upstream, "source")) == {"shop", "web"}
     early = trace(ws, "training_sets/quiet", EARLY)
-    assert not early.down
+    assert not early.downstream
     with pytest.raises(Rejected, match="Did you mean customer__orders__30d"):
         trace(ws, "customer__orders__30")
 
@@ -233,9 +233,9 @@ def test_the_command_prints_both_ways(ring: Ring, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("COLUMNS", "200")
     assert run("lineage", f"orders-{BAD}.csv", "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {node["kind"] for node in told["down"]} == {"fact", "view", "training set", "model"}
-    assert told["asked"] == {"kind": "file", "name": f"orders-{BAD}.csv", "night": None, "entity": None, "at": None}
+    printed = json.loads(capsys.readouterr().out)
+    assert {node["kind"] for node in printed["downstream"]} == {"fact", "view", "training set", "model"}
+    assert printed["query"] == {"kind": "file", "name": f"orders-{BAD}.csv", "night": None, "entity": None, "at": None}
     assert run("lineage", "quiet") == 0
     shown = capsys.readouterr().out
     assert "came from" in shown

@@ -17,7 +17,7 @@ from infra.redis.online_store import online_store
 from infra.workspace import Workspace
 from serving.forms.encoding import json_time
 from serving.lookup.request_features import MAX_TEXT
-from tests.contract.serving_stage import (
+from tests.contract.serving_setup import (
     ALL,
     NOW,
     ONE,

@@ -32,8 +32,8 @@ from feast.types import Array, Bool, Bytes, FeastType, Float32, Float64, Int32, 
 
 from infra.redis.embedded import embedded_server, server_binary
 from infra.redis.online_store import online_store_at
-from rapport_feast.address import OnlineStore
 from rapport_feast.errors import Transient
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.encoding import ViewForm
 from rapport_feast.row.keys import entity_key, row_field
 from rapport_feast.row.layout import FOREVER_US, Packing

@@ -17,10 +17,10 @@ from features.parity.report import measure
 from features.parity.result import ParityResult
 from features.parity.samples import file_of
 from infra.clock import cutoff
-from rapport.cli.parity import parity, show
+from rapport.cli.parity import measure_parity, print_report
 from rapport_feast.errors import Rejected
 from rapport_feast.times import DAY
-from tests.contract.parity_stage import (
+from tests.contract.parity_setup import (
     GROUP,
     HOUR,
     LAST,
@@ -34,7 +34,7 @@ from tests.contract.parity_stage import (
     make_stage,
     micros,
 )
-from tests.door import NIGHT
+from tests.small_companies import NIGHT
 
 BUSY = PEOPLE[6:]
 MOMENTS = [at(hour) for hour in (11.37, 15.61, 20.12, 26.9, 33.33, 40.71)]
@@ -277,7 +277,7 @@ def test_the_command_prints_what_differs_and_its_exit_code_says_so(stage: Stage)
 def printed(stage: Stage) -> tuple[int, str]:
     """Return what the command prints and its exit code."""
     console = Console(file=StringIO(), width=200)
-    code = show(parity(stage.ws, None), console)
+    code = print_report(measure_parity(stage.ws, None), console)
     assert isinstance(console.file, StringIO)
     return code, console.file.getvalue()
 

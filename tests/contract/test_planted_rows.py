@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.door import NIGHT, deliver, source, workspace
+from tests.small_companies import NIGHT, deliver, source, workspace
 from validation.bronze.ingest import ingest
 from validation.contracts.standard import CONTRACTS
 from validation.gate import suites

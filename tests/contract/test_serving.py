@@ -31,7 +31,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from feast.feature_server_utils import convert_response_to_dict
 
-from tests.contract.serving_stage import (
+from tests.contract.serving_setup import (
     ALL,
     CUTOFF,
     ONE,

@@ -20,7 +20,7 @@ from infra.company.company import Company
 from infra.redis.online_store import online_store
 from infra.settings import Settings
 from infra.workspace import Workspace
-from rapport_feast.address import OnlineStore
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.keys import entity_key, published_key, row_field, stream_key
 from rapport_feast.row.layout import Packing
 from serving.lookup.customer import lookup_customer
@@ -29,7 +29,7 @@ from serving.lookup.outcome import REASONS
 from serving.lookup.plans import KeyPlan
 from serving.lookup.views import Reference, View, Views
 from serving.timestamps import micros
-from tests.contract.serving_stage import CUTOFF, NOW, client_of, publish_models, publish_views, write_row
+from tests.contract.serving_setup import CUTOFF, NOW, client_of, publish_models, publish_views, write_row
 
 NIGHTLY, LIVE, PROFILE = "orders_0a1b2c3d", "orders_0a1b2c3d__live", "customer_profile_11223344"
 SECOND = timedelta(seconds=1)

@@ -27,7 +27,7 @@ from serving.state.artifacts import ArtifactCache
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
 
-from tests.contract.serving_stage import (
+from tests.contract.serving_setup import (
     ALL,
     ONE,
     boosters,

@@ -26,15 +26,15 @@ from infra.clock import FixedClock, start_of
 from infra.engine.open import open_engine
 from infra.redis.embedded import embedded_server
 from infra.settings import ROOT
-from rapport_feast.address import OnlineStore
 from rapport_feast.errors import Rejected, Transient
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.times import DAY
 from serving.errors import UnknownConversation
 from serving.forms.sessions import TurnBody
 from serving.http.sessions import SessionEndpoints, read_turn
 from serving.sessions.compiled import CompiledFeatures
 from serving.sessions.store import Sessions
-from tests.door import NIGHT, deliver, source, workspace
+from tests.small_companies import NIGHT, deliver, source, workspace
 from validation.bronze.ingest import ingest
 from validation.gate.run import gate
 
@@ -124,7 +124,7 @@ async def test_the_oldest_turns_go_beyond_the_limit(store: OnlineStore) -> None:
 
 WRITER = """
 import asyncio, sys
-from rapport_feast.address import OnlineStore
+from rapport_feast.row.address import OnlineStore
 from serving.forms.sessions import TurnBody
 from serving.sessions.compiled import CompiledFeatures
 from serving.sessions.store import Sessions

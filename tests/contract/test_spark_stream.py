@@ -26,12 +26,12 @@ from infra.log.spark_reader import LogReader
 from infra.redis.embedded import embedded_server
 from infra.redis.online_store import online_store
 from infra.workspace import Workspace
-from rapport_feast.address import OnlineStore
 from rapport_feast.publications import read_record
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.keys import row_field, stream_key
 from rapport_feast.times import DAY
 from tests.faults.proxy import proxy
-from tests.streamed import HandClock, company, streamed
+from tests.streamed_companies import HandClock, company, streamed
 from validation.bronze.ingest import ingest
 from validation.gate.run import gate
 
@@ -174,7 +174,7 @@ def night(ws: Workspace, day: date) -> None:
 
 # Filters of warnings are the process's, and two runners in two threads set theirs at once.
 @pytest.mark.filterwarnings("ignore:Arrow output on a DB-API result")
-@pytest.mark.slow
+@pytest.mark.assure
 @pytest.mark.row("R58")
 def test_spark_writes_the_rows_of_the_plain_runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Byte by byte: after late, repeated, revised and withdrawn events, an outage, a stop, and a hand-over."""

@@ -10,8 +10,8 @@ from deltalake import DeltaTable
 from infra.log.open import event_log
 from infra.workspace import Workspace, open_workspace
 from rapport_feast.errors import Rejected, Transient
-from tests.door import ORDER, deliver, digests, source
-from tests.streamed import EVENT, at, company, event, streamed
+from tests.small_companies import ORDER, deliver, digests, source
+from tests.streamed_companies import EVENT, at, company, event, streamed
 from validation.bronze.dead_letters import DEAD_LETTERS
 from validation.bronze.event_log import release
 from validation.bronze.ingest import ingest

@@ -12,13 +12,13 @@ from sqlalchemy import text
 
 from infra.workspace import Workspace
 from rapport.stack.airflow_home import AirflowHome
-from rapport.stack.airflow_processes import airflow
+from rapport.stack.airflow_processes import running_airflow
 from rapport.stack.night import backfill, run_night
-from rapport.stack.runs import find, runs
+from rapport.stack.runs import newest_runs, nightly_runs
 from rapport.stack.watch import Watch
 from rapport.world.run import ensure
 from tests.dags.conftest import LAST_NIGHT
-from tests.nights import again, digests, run
+from tests.run_nights import again, digests, run
 from validation.sources.coverage import last_night
 
 pytestmark = pytest.mark.slow
@@ -33,9 +33,10 @@ def query(ws: Workspace, sql: str) -> list[Any]:
 
 def states(ws: Workspace, dag: str) -> list[tuple[str, str]]:
     """Return night and state of the runs of a DAG, oldest first."""
-    return [(run["partition_key"], run["state"]) for run in reversed(runs(ws)) if run["dag"] == dag]
+    return [(run["partition_key"], run["state"]) for run in reversed(newest_runs(ws)) if run["dag"] == dag]
 
 
+@pytest.mark.assure
 @pytest.mark.row("R50")
 @pytest.mark.timeout(600)
 def test_a_night_and_the_same_night_again(
@@ -61,6 +62,7 @@ def test_a_night_and_the_same_night_again(
     assert {log.parent.name.removeprefix("task_id=") for log in logs} >= TASKS
 
 
+@pytest.mark.assure
 @pytest.mark.timeout(600)
 def test_backfill_gives_the_digests_of_nights_run_one_by_one(company: Callable[..., Workspace], tmp_path: Path) -> None:
     ws = company(("shop", "consents", "logins"), customers=60, days=14)
@@ -78,6 +80,7 @@ def test_backfill_gives_the_digests_of_nights_run_one_by_one(company: Callable[.
     assert digests(one_by_one) == digests(ws)
 
 
+@pytest.mark.assure
 @pytest.mark.timeout(600)
 def test_drift_emits_one_event_and_the_retraining_names_it(company: Callable[..., Workspace]) -> None:
     ws = company(customers=1500, days=60, drift_from_day=45)
@@ -99,7 +102,7 @@ def test_drift_emits_one_event_and_the_retraining_names_it(company: Callable[...
 @pytest.mark.timeout(300)
 def test_a_run_without_a_night_says_so(company: Callable[..., Workspace], capsys: pytest.CaptureFixture[str]) -> None:
     ws, console = company(), Console()
-    with airflow(ws, console) as stack:
+    with running_airflow(ws, console) as stack:
         stack.home.run(["dags", "trigger", "nightly", "--run-id", "no_night"])
-        assert Watch(stack, console).follow(find(stack.home, "run_id = :run", run="no_night")) == 1
+        assert Watch(stack, console).follow(nightly_runs(stack.home, "run_id = :run", run="no_night")) == 1
     assert "partition_key: expected the night as YYYY-MM-DD, found none." in capsys.readouterr().out

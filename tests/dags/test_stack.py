@@ -12,7 +12,7 @@ import pytest
 
 from infra.workspace import Workspace
 from rapport.stack.airflow_home import AirflowHome
-from rapport.stack.ownership import joined, owned
+from rapport.stack.ownership import owner_lock, running_stack
 from rapport.stack.ports import LOOPBACK, free_port, refuse_taken_port
 from rapport.stack.processes import Processes, session_members
 from rapport_feast.errors import Rejected, Terminal
@@ -75,12 +75,12 @@ def test_secrets_are_made_once_for_each_home_and_private(company: Callable[..., 
 
 def test_a_second_owner_joins_unless_the_settings_differ(company: Callable[..., Workspace]) -> None:
     ws = company()
-    with owned(ws, 1234) as ours:
+    with owner_lock(ws, 1234) as ours:
         assert ours
-        with owned(ws, 5678) as second:
+        with owner_lock(ws, 5678) as second:
             assert not second
-            assert joined(ws).port == 1234
+            assert running_stack(ws).port == 1234
         other = Workspace(ws.settings.model_copy(update={"engine": "spark"}), ws.company)
         with pytest.raises(Rejected, match="RAPPORT_ENGINE"):
-            joined(other)
+            running_stack(other)
     assert not (ws.folder("airflow") / "stack.json").exists()

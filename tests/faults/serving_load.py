@@ -18,8 +18,8 @@ import httpx
 
 from infra.redis.embedded import server_binary
 from infra.settings import ROOT
-from rapport_feast.address import OnlineStore
-from tests.contract.serving_stage import VIEWS, free_port, publish_views, workspace
+from rapport_feast.row.address import OnlineStore
+from tests.contract.serving_setup import VIEWS, free_port, publish_views, workspace
 
 PROGRAM = """
 import sys

@@ -8,7 +8,7 @@ import pytest
 
 from infra.workspace import Workspace
 from rapport_feast.errors import Rejected
-from tests.door import CLOCK, NIGHT, ORDER, deliver, digests, orders, source, workspace
+from tests.small_companies import CLOCK, NIGHT, ORDER, deliver, digests, orders, source, workspace
 from validation.bronze.ingest import ingest
 from validation.gate.accounts import counts, reasons
 from validation.gate.run import gate

@@ -24,7 +24,7 @@ from serving.lookup.ladder import Ladder, ReplyPlaces
 from serving.lookup.views import View, Views
 from serving.lookup.writer_status import WriterStatus
 from serving.timestamps import micros
-from tests.door import NIGHT, ORDER, deliver, orders, source, workspace
+from tests.small_companies import NIGHT, ORDER, deliver, orders, source, workspace
 from validation.bronze.ingest import ingest
 from validation.gate.run import gate
 

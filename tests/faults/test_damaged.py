@@ -13,7 +13,7 @@ from infra.workspace import Workspace
 from rapport_feast.errors import Rejected, Terminal
 from rapport_feast.times import DAY
 from tests.conftest import CopyRing
-from tests.nights import BY_KNOWN_DAY, layer
+from tests.run_nights import BY_KNOWN_DAY, layer
 from validation.bronze.ingest import ingest
 from validation.gate.run import gate
 from validation.sources.coverage import last_night
@@ -60,7 +60,7 @@ DAMAGES: tuple[Callable[[Path], None], ...] = (truncate, flip)
 
 
 @pytest.mark.row("F9")
-@pytest.mark.slow
+@pytest.mark.assure
 def test_a_damaged_file_is_refused_set_aside_and_its_night_built_anew(copy_ring: CopyRing) -> None:
     """Every room of the lake, a night of some time ago, which the first run closed with all the others."""
     ws = copy_ring()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.nursery import TRANSIENT
-from tests.faults.tiny import NEXT, lanes, nursery
+from tests.faults.fork_server import TRANSIENT
+from tests.faults.two_nights import NEXT, fork_server, resettable_companies
 
 BLOCK = 4096
 DISK = 8 << 20
@@ -40,23 +40,27 @@ def fill(folder: Path, room: int) -> Path:
 
 
 @pytest.mark.row("F10")
-@pytest.mark.slow
+@pytest.mark.assure
 def test_on_a_full_disk_the_old_night_is_served_and_the_next_try_completes_it(tmp_path: Path) -> None:
     """The more room there is, the later a step runs out of it: in a data file, in the log, in the registry."""
     failed = 0
-    with small_disk(tmp_path / "0" / "state") as mounted, lanes(tmp_path, 1) as (lane,), nursery(lane.ws) as children:
+    with (
+        small_disk(tmp_path / "0" / "state") as mounted,
+        resettable_companies(tmp_path, 1) as (company,),
+        fork_server(company.ws) as children,
+    ):
         for blocks in (0, 1, 2, 4, 8):
-            lane.reset()
+            company.reset()
             if mounted:
-                ballast = fill(lane.ws.settings.home, blocks * BLOCK)
+                ballast = fill(company.ws.settings.home, blocks * BLOCK)
                 code, _ = children.run("both", NEXT)
                 ballast.unlink()
             else:
                 code, _ = children.run("both", NEXT, largest=40 + blocks * BLOCK // 4)
             assert code in (0, TRANSIENT)
             failed += code == TRANSIENT
-            lane.check()
-            assert lane.online().keys() == lane.online_before.keys()
+            company.check()
+            assert company.online().keys() == company.online_before.keys()
             assert children.run("both", NEXT)[0] == 0
-            lane.check_done()
+            company.check_done()
     assert failed >= 2

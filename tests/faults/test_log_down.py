@@ -21,11 +21,11 @@ from infra.clock import start_of
 from infra.log.open import event_log
 from infra.settings import ROOT
 from infra.workspace import Workspace
-from tests.contract.serving_stage import ALL, ONE, free_port, publish_views, write_rows
+from tests.contract.serving_setup import ALL, ONE, free_port, publish_views, write_rows
 from tests.contract.test_event_log import server as redis_server
 from tests.faults.proxy import Proxy, proxy
 from tests.faults.serving_load import Answer, Server, Service, server
-from tests.streamed import HandClock, company, event, streamed
+from tests.streamed_companies import HandClock, company, event, streamed
 from validation.bronze.ingest import ingest
 from validation.gate.run import gate
 from validation.sources.coverage import first_night

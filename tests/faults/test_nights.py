@@ -9,13 +9,13 @@ import pytest
 
 from infra.workspace import Workspace
 from rapport import world
-from tests.nights import again, digests, run
+from tests.run_nights import again, digests, run
 from validation.sources.coverage import first_night
 
 
 @pytest.mark.row("T5")
 @pytest.mark.row("T6")
-@pytest.mark.slow
+@pytest.mark.assure
 def test_every_way_to_run_the_nights_gives_the_same_digests(
     workspace: Callable[..., Workspace], tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from infra.clock import cutoff
 from rapport_feast.row.keys import stream_key
 from serving.lookup.connection_pool import MAX_IN_FLIGHT
 from serving.timestamps import micros
-from tests.contract.serving_stage import ORDERS, VIEWS, write_row
+from tests.contract.serving_setup import ORDERS, VIEWS, write_row
 from tests.faults.proxy import Proxy, Weather, proxy
 from tests.faults.serving_load import Answer, Server, Service, server, service, share
 

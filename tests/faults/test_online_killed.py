@@ -12,7 +12,7 @@ from infra.redis.embedded import server_runs
 from infra.redis.online_store import online_store
 from infra.settings import Settings
 from infra.workspace import Workspace
-from rapport_feast.address import OnlineStore
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.keys import entity_key, feature_field
 from rapport_feast.value_form import encode_value
 

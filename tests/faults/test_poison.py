@@ -12,7 +12,7 @@ import pytest
 
 from infra.log.open import event_log
 from infra.workspace import Workspace, open_workspace
-from tests.streamed import at, company, event
+from tests.streamed_companies import at, company, event
 from validation.bronze.dead_letters import DEAD_LETTERS
 from validation.bronze.ingest import ingest
 from validation.bronze.replay import replay

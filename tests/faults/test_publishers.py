@@ -26,7 +26,7 @@ from infra.redis.embedded import embedded_server
 from infra.redis.online_store import online_store, online_store_at
 from infra.settings import ROOT, Settings
 from infra.workspace import Workspace
-from rapport_feast.address import OnlineStore
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.encoding import ViewForm
 from rapport_feast.row.keys import entity_key, feature_field, published_key, row_field, time_field
 from rapport_feast.row.layout import FOREVER_US, Packing

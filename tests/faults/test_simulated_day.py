@@ -32,12 +32,12 @@ from infra.log.open import event_log
 from infra.redis.embedded import embedded_server
 from infra.redis.online_store import online_store
 from infra.workspace import Workspace
-from rapport.cli.parity import show
-from rapport_feast.address import OnlineStore
+from rapport.cli.parity import print_report
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.times import micros
 from serving.http.app import create_app
-from tests.contract.serving_stage import free_port, wait_until_ready
-from tests.faults.day import (
+from tests.contract.serving_setup import free_port, wait_until_ready
+from tests.faults.streamed_day import (
     CUSTOMERS,
     HOUR,
     INSTANT,
@@ -67,13 +67,13 @@ from tests.faults.day import (
     ticks,
     until,
 )
-from tests.streamed import event
+from tests.streamed_companies import event
 from validation.bronze.dead_letters import DEAD_LETTERS
 from validation.bronze.event_log import release
 from validation.bronze.ingest import ingest
 from validation.gate.run import gate
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.assure
 SEED = int(os.environ.get("DAY_SEED", "20260526"))
 # Whom the service is asked about whenever events came in: those whom links name, and some others in turn.
 NAMED = ["C00", "C01", "C20", "C21", "web:v2", "web:v3"]
@@ -381,7 +381,7 @@ def test_what_was_served_is_what_the_facts_say_as_known_then(day: Day) -> None:
     found = judge(day.ws, TODAY)
     told = report(found)
     printed = StringIO()
-    assert show(told | {"plot": ""}, Console(file=printed, width=150)) == 0
+    assert print_report(told | {"plot": ""}, Console(file=printed, width=150)) == 0
     assert "mismatch rate 0.0000%" in printed.getvalue()
     assert told["verdict"] == "equal"
     assert told["rows"] == told["rows"] | {"judged": found.read, "pending": 0, "unreadable": 0, "overdue": 0}

@@ -24,7 +24,7 @@ from feast.types import Float64, Int64, String
 
 from infra.redis.embedded import embedded_server
 from infra.redis.online_store import online_store_at
-from rapport_feast.address import OnlineStore
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.writer import RowWriter
 from tests.load.bench import Entry, peak, peak_memory, seconds, timed
 

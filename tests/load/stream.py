@@ -32,7 +32,7 @@ from infra.redis.online_store import online_store
 from infra.settings import ROOT, Settings
 from infra.workspace import Workspace, open_workspace
 from rapport.world import ensure
-from rapport_feast.address import OnlineStore
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.keys import stream_key
 from tests.conftest import small_workspace
 from tests.load.bench import Entry

@@ -15,7 +15,7 @@ from infra.log.event_log import Entry
 from infra.log.open import event_log
 from infra.workspace import Workspace
 from rapport_feast.times import micros
-from tests.streamed import EVENT, HandClock, at, company, event, streamed
+from tests.streamed_companies import EVENT, HandClock, at, company, event, streamed
 from validation.bronze.dead_letters import DEAD_LETTERS
 from validation.bronze.ingest import ingest
 from validation.contracts.event_schema import event_schema

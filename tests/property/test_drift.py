@@ -35,6 +35,7 @@ def sample(rng: np.random.Generator, rows: int, shift: float = 0.0) -> pd.DataFr
     )
 
 
+@pytest.mark.assure
 def test_at_most_one_false_alarm_in_fifty(tmp_path: Path) -> None:
     rng = np.random.default_rng(11)
     sizes = [400, 2000] * (WINDOWS // 2)

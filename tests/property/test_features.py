@@ -27,11 +27,17 @@ from tests.property.streaming import check_stream
 # Spark plans a query in half a second or more: it answers as many of the 25 specs as fit into a minute and a half.
 ON_SPARK = 5
 MUTANTS_AT_ONCE = 2
+# The first specs in every run of the tests, all of them in the long assurance.
+FIRST_SPECS = 8
+NUMBERS = [pytest.param(n, marks=pytest.mark.assure if n >= FIRST_SPECS else ()) for n in range(SPECS)]
+# The first specs in every run of the tests, all of them in the long assurance.
+FIRST_SPECS = 8
+NUMBERS = [pytest.param(n, marks=pytest.mark.assure if n >= FIRST_SPECS else ()) for n in range(SPECS)]
 
 
 @pytest.mark.slow
 @pytest.mark.row("T1", "T2", "T3", "T5", "T6", "T7", "V1", "V2", "V3", "V4", "V6", "V7", "R12", "G6")
-@pytest.mark.parametrize("number", range(SPECS))
+@pytest.mark.parametrize("number", NUMBERS)
 def test_every_value_is_what_the_oracle_says(number: int, tmp_path: Path) -> None:
     group, told = drawn(number)
     answers = ask_oracle(group, told)
@@ -56,7 +62,7 @@ def test_every_value_is_what_the_oracle_says(number: int, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.row("T8", "V5", "V8", "F11")
-@pytest.mark.parametrize("number", range(SPECS))
+@pytest.mark.parametrize("number", NUMBERS)
 def test_what_the_stream_last_published_is_still_true(number: int, tmp_path: Path) -> None:
     """Duplicates, late and misordered facts, revisions, retractions and links; nobody is asked anew (F11, F12)."""
     group, told = drawn(number)
@@ -71,7 +77,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield engine
 
 
-@pytest.mark.slow
+@pytest.mark.assure
 @pytest.mark.parametrize("number", range(ON_SPARK))
 def test_spark_says_what_duckdb_says(number: int, spark: Engine, tmp_path: Path) -> None:
     group, told = drawn(number)
@@ -85,7 +91,7 @@ def test_spark_says_what_duckdb_says(number: int, spark: Engine, tmp_path: Path)
     assert live_rows(ws, spark, group, told, plan).equals(values)
 
 
-@pytest.mark.slow
+@pytest.mark.assure
 def test_no_mutant_of_the_compiler_agrees_with_the_oracle(tmp_path: Path) -> None:
     """Every mutant is noticed as a difference of values; the compiler as it is passes the same comparisons."""
     control = compared(copy_of(None, tmp_path / "control"), *sorted({one.killer for one in MUTANTS}))

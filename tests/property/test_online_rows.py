@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from infra.redis.embedded import embedded_server
 from infra.redis.online_store import online_store_at
-from rapport_feast.address import OnlineStore
 from rapport_feast.errors import Terminal, Transient
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.binary_columns import ARROW, entity_keys, stamps
 from rapport_feast.row.encoding import ViewForm, encode
 from rapport_feast.row.keys import entity_key, published_key, row_field, stream_key

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.workspace import Workspace
-from tests.door import NIGHT, ORDER, deliver, digests, orders
+from tests.small_companies import NIGHT, ORDER, deliver, digests, orders
 from validation.bronze.ingest import ingest
 from validation.gate.accounts import counts
 from validation.gate.run import gate
@@ -57,6 +57,7 @@ def ring(ws: Workspace, nights: Sequence[date]) -> dict[str, dict[date, str]]:
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(deliveries(), min_size=8, max_size=30).map(lambda parts: [row for part in parts for row in part]))
+@pytest.mark.assure
 def test_one_pass_equals_night_by_night(rows: Rows) -> None:
     """Late, repeated, corrected, withdrawn and broken rows among them; a night run again changes nothing."""
     with TemporaryDirectory() as folder:

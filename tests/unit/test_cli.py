@@ -30,8 +30,7 @@ def sentence(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_help_answers_within_a_second_without_heavy_imports():
-    heavy = "{'duckdb', 'pandas', 'pyarrow'}"
-    code = f"import sys; from rapport.cli.commands import app; print(*sorted({heavy} & set(sys.modules)))"
+    code = "import sys, rapport.cli.commands; print(*sorted({'duckdb', 'pandas', 'pyarrow'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
     taken = []
@@ -131,7 +130,10 @@ def test_rows_are_printed_in_their_order(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RAPPORT_HOME", str(tmp_path))
     assert run("rows") == 2
     assert "Run make test first." in sentence(capsys)
-    write_rows(tmp_path, {"R10": {"a::b": "passed", "a::c": "failed"}, "R9": {"a::d": "passed"}})
+    write_rows(tmp_path, "test", {"R10": {"a::b": "passed"}, "R9": {"a::d": "passed"}})
+    assert run("rows") == 0
+    assert capsys.readouterr().err == "make assure has not been run.\n"
+    write_rows(tmp_path, "assure", {"R10": {"a::c": "failed"}})
     assert run("rows") == 0
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
         ["row", "tests", "passed"], ["R9", "a::d", "yes"], ["R10", "a::b", "no"], ["a::c"],

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from infra.settings import ROOT
-from tests.door import NIGHT, deliver, source, workspace
+from tests.small_companies import NIGHT, deliver, source, workspace
 from validation.bronze.ingest import ingest
 from validation.contracts.standard import CONTRACTS
 from validation.contracts.words import PURPOSES

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.door import NIGHT, ORDER, deliver, digests, orders
+from tests.small_companies import NIGHT, ORDER, deliver, digests, orders
 from validation.bronze.ingest import ingest
 from validation.contracts.language import Type
 from validation.contracts.masks import masked_sql

@@ -12,8 +12,8 @@ from infra.redis.embedded import server_binary, server_runs
 from infra.redis.online_store import online_store, online_store_at
 from infra.settings import Settings
 from infra.workspace import Workspace
-from rapport_feast.address import OnlineStore
 from rapport_feast.errors import Rejected, Transient
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.keys import entity_key, project_of
 
 

@@ -10,7 +10,7 @@ import pytest
 from infra.company.source import Source
 from infra.workspace import Workspace
 from rapport_feast.errors import Rejected
-from tests.door import NIGHT, ORDER, deliver, source, workspace
+from tests.small_companies import NIGHT, ORDER, deliver, source, workspace
 from validation.bronze.ingest import ingest
 from validation.contracts.standard import CONTRACTS
 from validation.gate.run import gate

@@ -22,8 +22,8 @@ def silver_columns(contract: Contract) -> tuple[str, ...]:
 
     Examples
     --------
-    >>> from validation.contracts import OUTCOMES
-    >>> columns(OUTCOMES)[-3:]
+    >>> from validation.contracts.decisions import OUTCOMES
+    >>> silver_columns(OUTCOMES)[-3:]
     ('decision_id', 'kind', 'value')
     """
     return (*FACT_COLUMNS, *(column.name for column in contract.columns))

@@ -36,7 +36,7 @@ def broken_rules(contract: Contract) -> Iterator[tuple[str, str]]:
 
     Examples
     --------
-    >>> dict(rules(CONTRACTS["outcomes"]))["missing:value"]
+    >>> dict(broken_rules(CONTRACTS["outcomes"]))["missing:value"]
     '"value" IS NULL'
     """
     for column in contract.all_columns:

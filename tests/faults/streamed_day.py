@@ -1,6 +1,6 @@
 """A simulated day of a small company whose events stream in: what is told of it, and who follows the log.
 
-``python -m tests.faults.day CLOCK`` is ``rapport stream`` by a clock that stands in a file.
+``python -m tests.faults.streamed_day CLOCK`` is ``rapport stream`` by a clock that stands in a file.
 """
 
 import json
@@ -28,9 +28,9 @@ from infra.log.event_log import EventLog
 from infra.settings import ROOT, Settings
 from infra.workspace import Workspace, open_workspace
 from rapport.stack.stream import run
-from rapport_feast.address import OnlineStore
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.keys import row_field, stream_key
-from tests.streamed import company, event, streamed
+from tests.streamed_companies import company, event, streamed
 
 NIGHT, TODAY = date(2026, 5, 25), date(2026, 5, 26)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -384,7 +384,7 @@ class Follower:
         """Start the runner."""
         assert isinstance(self.ws.clock, FileClock)
         environment = {**os.environ, **self.ws.environment(), "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "tests.faults.day", str(self.ws.clock.path)]
+        command = [sys.executable, "-m", "tests.faults.streamed_day", str(self.ws.clock.path)]
         with (self.ws.folder("reports") / f"stream-{self.ws.settings.stream_port}.log").open("ab") as out:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out)
 

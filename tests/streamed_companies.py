@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.workspace import Workspace, open_workspace
-from tests.door import ORDER, Row, workspace
+from tests.small_companies import ORDER, Row, workspace
 from validation.contracts.standard import CONTRACTS
 
 EVENT = {name: value for name, value in ORDER.items() if value and name != "exported_at"}

@@ -17,11 +17,11 @@ from infra.redis.embedded import embedded_server
 from infra.redis.online_store import online_store_at
 from infra.settings import ROOT
 from infra.workspace import Workspace
-from rapport_feast.address import OnlineStore
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.keys import feature_field
 from rapport_feast.times import DAY
-from tests.door import NIGHT, deliver, source, workspace
-from tests.nights import run
+from tests.run_nights import run
+from tests.small_companies import NIGHT, deliver, source, workspace
 from validation.bronze.ingest import ingest
 from validation.gate.run import gate
 
@@ -32,13 +32,13 @@ Online = dict[bytes, dict[bytes, bytes]]
 Checksums = dict[str, dict[str, str]]
 
 
-class Nursery:
+class ForkServer:
     """A process that runs steps in children of its own and kills them."""
 
     def __init__(self, ws: Workspace) -> None:
         environment = os.environ | ws.environment() | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.faults.nursery", str(NEXT)],
+            [sys.executable, "-W", "ignore", "-m", "tests.faults.fork_server", str(NEXT)],
             env=environment,
             cwd=ROOT,
             stdin=subprocess.PIPE,
@@ -60,9 +60,9 @@ class Nursery:
 
 
 @contextmanager
-def nursery(ws: Workspace) -> Iterator[Nursery]:
-    """Start a nursery that has imported everything, and end it."""
-    started = Nursery(ws)
+def fork_server(ws: Workspace) -> Iterator[ForkServer]:
+    """Start a fork server that has imported everything, and end it."""
+    started = ForkServer(ws)
     try:
         assert started.line() == "ready\n"
         yield started
@@ -71,7 +71,7 @@ def nursery(ws: Workspace) -> Iterator[Nursery]:
         started.process.wait()
 
 
-class Lane:
+class ResettableCompany:
     """A tiny company whose first night is done, with the states before and after its second."""
 
     def __init__(self, home: Path, url: str) -> None:
@@ -180,12 +180,12 @@ def strays(ws: Workspace) -> list[str]:
 
 
 @contextmanager
-def lanes(home: Path, number: int) -> Iterator[list[Lane]]:
-    """Make some lanes, each with an online store of its own."""
+def resettable_companies(home: Path, number: int) -> Iterator[list[ResettableCompany]]:
+    """Make some resettable_companies, each with an online store of its own."""
     with ExitStack() as stack:
         made = []
-        for lane in map(str, range(number)):
-            (home / lane / "valkey").mkdir(parents=True)
-            address = stack.enter_context(embedded_server(home / lane / "valkey"))
-            made.append(Lane(home / lane, f"redis://:{address.password}@127.0.0.1:{address.port}/0"))
+        for company in map(str, range(number)):
+            (home / company / "valkey").mkdir(parents=True)
+            address = stack.enter_context(embedded_server(home / company / "valkey"))
+            made.append(ResettableCompany(home / company, f"redis://:{address.password}@127.0.0.1:{address.port}/0"))
         yield made

@@ -27,7 +27,7 @@ from infra.company.company import Company
 from infra.redis.embedded import server_binary
 from infra.settings import Settings
 from infra.workspace import Workspace
-from rapport_feast.address import OnlineStore
+from rapport_feast.row.address import OnlineStore
 from rapport_feast.row.keys import entity_key, row_field
 from rapport_feast.row.layout import FOREVER_US, Packing
 from serving.http.app import create_app

@@ -20,9 +20,9 @@ from infra.clock import cutoff, start_of
 from infra.workspace import Workspace
 from rapport_feast.publications import Night, Record
 from rapport_feast.times import DAY
-from tests.door import NIGHT, deliver, source, workspace
-from tests.nights import run
 from tests.property.oracle import Oracle
+from tests.run_nights import run
+from tests.small_companies import NIGHT, deliver, source, workspace
 
 LAST = NIGHT + DAY
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
