@@ -56,7 +56,7 @@ def versions(silver: Table, micros: Callable[[Value], IntegerValue]) -> Table:
     silver
         Silver rows of one fact: every revision of its events up to the moment that asks.
     micros
-        The engine's way to say a time in microseconds.
+        The engine's expression for a time in microseconds.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def versions(silver: Table, micros: Callable[[Value], IntegerValue]) -> Table:
         order=ibis.coalesce(silver.revision, 0),
     )
     revised = timed.filter(timed.revises).select("event_id").distinct()
-    once = timed.anti_join(revised, "event_id").mutate(known_until=ibis.literal(FOREVER, "int64"))
+    unrevised = timed.anti_join(revised, "event_id").mutate(known_until=ibis.literal(FOREVER, "int64"))
     arrival = [_.known_from, _.file, _.position]
     newest = timed.semi_join(revised, "event_id").mutate(
         highest=_.order.max().over(group_by=_.event_id, order_by=arrival, rows=(None, 0))
@@ -80,7 +80,7 @@ def versions(silver: Table, micros: Callable[[Value], IntegerValue]) -> Table:
     ended = winners.mutate(
         known_until=ibis.coalesce(_.known_from.lead().over(group_by=_.event_id, order_by=arrival), FOREVER)
     )
-    counted = once.union(ended.select(once.columns))
+    counted = unrevised.union(ended.select(unrevised.columns))
     return counted.filter(~_.retracted, _.known_from < _.known_until).drop("order")
 
 
@@ -145,11 +145,11 @@ def history(ws: Workspace, connection: duckdb.DuckDBPyConnection, fact: str, nig
     ids = {CUSTOMER.key: resolved.entity}
     if fact in TICKET.columns:
         ids[TICKET.key] = prefixed(ws.company, resolved.id_space, resolved[TICKET.columns[fact]])
-    own = {name: value for name, value in ids.items() if name not in known.columns or name == CUSTOMER.key}
-    return resolved.mutate(**(ids if TICKET.key in known.columns else own)).drop("entity")
+    new_ids = {name: value for name, value in ids.items() if name not in known.columns or name == CUSTOMER.key}
+    return resolved.mutate(**(ids if TICKET.key in known.columns else new_ids)).drop("entity")
 
 
-def moved(ws: Workspace, connection: duckdb.DuckDBPyConnection, night: date) -> str:
+def merged_ids(ws: Workspace, connection: duckdb.DuckDBPyConnection, night: date) -> str:
     """Make a table of the company-wide ids that identity links, as known at a night, say are another customer.
 
     Returns
@@ -157,15 +157,15 @@ def moved(ws: Workspace, connection: duckdb.DuckDBPyConnection, night: date) -> 
     str
         Name of the table, with the one column ``customer_id``.
     """
-    connection.execute("CREATE OR REPLACE TEMP TABLE moved (customer_id VARCHAR)")
+    connection.execute("CREATE OR REPLACE TEMP TABLE merged_ids (customer_id VARCHAR)")
     if ws.lake.exists(f"silver/{LINKS}"):
         backend = ibis.duckdb.from_connection(connection)
         links = versions(backend.table(silver_view(ws.lake, connection, LINKS, night)), duckdb_micros)
         standing = links.filter(_.known_until == FOREVER, _.kind == "linked")
         named = standing.select(customer_id=subject(ws.company, standing), other=standing.customer)
         gone = named.filter(_.customer_id != _.other).select("customer_id").distinct()
-        connection.execute(f"INSERT INTO moved {ibis.to_sql(gone, dialect='duckdb')}")
-    return "moved"
+        connection.execute(f"INSERT INTO merged_ids {ibis.to_sql(gone, dialect='duckdb')}")
+    return "merged_ids"
 
 
 def silver_view(lake: Lake, connection: duckdb.DuckDBPyConnection, fact: str, night: date) -> str:

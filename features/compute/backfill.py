@@ -23,7 +23,7 @@ CHUNK = 30
 
 
 @dataclass(frozen=True)
-class Step:
+class ChunkDone:
     """A chunk that is done: its nights, the rows of its feature table, and how many nights are left."""
 
     nights: Nights
@@ -31,7 +31,7 @@ class Step:
     left: int
 
 
-def missing(ws: Workspace, group: Group) -> Nights | None:
+def missing_nights(ws: Workspace, group: Group) -> Nights | None:
     """Return the nights that a group lacks of those that the company's other groups have; none if it lacks none."""
     newest = ws.lake.newest(features_table(group))
     first = newest + DAY if newest else ws.lake.oldest(f"silver/{group.fact}")
@@ -39,7 +39,7 @@ def missing(ws: Workspace, group: Group) -> Nights | None:
     return Nights(first, last) if first and last and first <= last else None
 
 
-def span(ws: Workspace, group: Group, first: date | None = None, last: date | None = None) -> Nights | None:
+def nights_to_build(ws: Workspace, group: Group, first: date | None = None, last: date | None = None) -> Nights | None:
     """Return the nights to build; none if nothing is missing.
 
     Parameters
@@ -91,7 +91,7 @@ def backfill(
     length: int = CHUNK,
     run: str = "",
     engine: EngineName | None = None,
-    told: Callable[[Step], object] = lambda step: None,
+    on_chunk: Callable[[ChunkDone], object] = lambda step: None,
 ) -> int:
     """Build nights of a group, chunk by chunk, each whole or not at all; return the rows of its feature table.
 
@@ -99,8 +99,8 @@ def backfill(
     ----------
     length
         Nights of a chunk.
-    told
-        Is told of every chunk once it is committed.
+    on_chunk
+        Called with every chunk once it is committed.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def backfill(
         for chunk in chunks(nights, length):
             rows = build_nights(ws, opened, group, chunk, run)
             total += rows
-            told(Step(chunk, rows, (nights.last - chunk.last).days))
+            on_chunk(ChunkDone(chunk, rows, (nights.last - chunk.last).days))
     return total
 
 

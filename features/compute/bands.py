@@ -1,9 +1,9 @@
-"""Bands: how the windows of a question share their work, for any moment and for the stream.
+"""Bands: how the windows of a spine row share their work, for any moment and for the stream.
 
-All windows of a question end at its moment, so they lie in each other. What is between two starts is prepared once, as
+All windows of a spine row end at its moment, so they lie in each other. What is between two starts is prepared once, as
 a *band*, and the bands are merged into windows: an aggregate over six windows costs one pass over the facts, not six.
-``live.py`` and ``local.py`` join questions with facts, tiles or cells, say for each which windows hold it, and come
-here.
+``historical.py``, ``cells.py`` and the stream join spine rows with facts, tiles or cells, and say by ``low`` and
+``high`` which windows hold each.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,12 +19,12 @@ from features.declare.group import Group
 from features.declare.measure import Measure
 
 POSITION = "position"
-# A row counts in the windows from the place ``low`` on, by length, and below the place ``high``.
+# Of the windows sorted by length, a row counts in those from the place ``low`` on and below the place ``high``.
 BAND = ("low", "high")
 
 
-def whole(micros: IntegerValue, length: int) -> IntegerValue:
-    """Return how many whole lengths passed by a moment."""
+def whole_lengths(micros: IntegerValue, length: int) -> IntegerValue:
+    """Return how many whole lengths, microseconds, passed by a moment: the number of its cell."""
     return (micros // length).cast("int64")
 
 
@@ -35,14 +35,14 @@ def lengths_of(group: Group, *, exact: bool | None = None) -> list[timedelta]:
 
 
 def inside(group: Group, rows: Table, window: timedelta) -> BooleanValue:
-    """Return whether a fact lies in a window of the question that it was joined with."""
+    """Return whether a fact lies in a window of the spine row that it was joined with."""
     if hops(window):
         hop = hop_micros(group)
-        return rows.tile >= windowing.first_tile(whole(rows.t_us, hop), window, hop)
+        return rows.tile >= windowing.first_tile(whole_lengths(rows.t_us, hop), window, hop)
     return rows.event_us > rows.t_us - micros_of(window)
 
 
-def number_of(conditions: Iterable[BooleanValue]) -> IntegerValue:
+def count_true(conditions: Iterable[BooleanValue]) -> IntegerValue:
     """Return how many of some conditions hold."""
     number: IntegerValue = ibis.literal(0, "int64")
     for condition in conditions:
@@ -50,17 +50,17 @@ def number_of(conditions: Iterable[BooleanValue]) -> IntegerValue:
     return number
 
 
-def seen(asked: Table, facts: Table) -> list[BooleanValue]:
-    """Return the conditions under which a question sees a fact at all, whatever the window."""
+def visible(spine: Table, facts: Table) -> list[BooleanValue]:
+    """Return the conditions under which a spine row sees a fact at all, whatever the window."""
     return [
-        facts.event_us <= asked.t_us,
-        facts.known_from <= asked.known_us,
-        asked.known_us < facts.known_until,
+        facts.event_us <= spine.t_us,
+        facts.known_from <= spine.known_us,
+        spine.known_us < facts.known_until,
     ]
 
 
 def prepared(group: Group, rows: Table, measures: Sequence[Measure] | None = None) -> Table:
-    """Prepare facts that were joined with their question, by question and band.
+    """Prepare facts that were joined with the spine, by spine row and band.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def prepared(group: Group, rows: Table, measures: Sequence[Measure] | None = Non
         The group's, where their expressions were evaluated before.
     """
     hop = hop_micros(group)
-    frame = Frame(minute_of(whole(rows.t_us, hop) * hop), tile_of(rows.t_us, hop) - rows.tile, hop)
+    frame = Frame(minute_of(whole_lengths(rows.t_us, hop) * hop), tile_of(rows.t_us, hop) - rows.tile, hop)
     states: dict[str, Value] = {}
     for measure in measures or group.measures:
         states |= algebra.prepare(measure, rows, frame, measure.name)
@@ -76,14 +76,14 @@ def prepared(group: Group, rows: Table, measures: Sequence[Measure] | None = Non
 
 
 def merged(group: Group, cells: Table, frame: Frame, key: list[str]) -> Table:
-    """Merge cells that were joined with their question, by question and band."""
+    """Merge cells that were joined with the spine, by ``key`` and band."""
     states: dict[str, Value] = {}
     for measure in group.measures:
         states |= algebra.merge(measure, cells, measure.name, frame)
     return cells.group_by([*key, *BAND]).agg(**states)
 
 
-def spread(group: Group, bands: Table, key: list[str]) -> Table:
+def spread_to_windows(group: Group, bands: Table, key: list[str]) -> Table:
     """Merge bands into windows: a band counts in those from ``low`` on, by length, and below ``high``."""
     lengths = lengths_of(group)
     states: dict[str, Value] = {}

@@ -43,61 +43,63 @@ def resolve(company: Company, known: Table, links: Table, cut: Cut = uncut) -> T
     cut
         How an engine computes a table before what follows is planned: of the few facts that links speak of.
     """
-    said = links.select(
+    spoken = links.select(
         subject=subject(company, links),
         link_us=links.event_us,
         backwards=links.backwards.fill_null(False),
-        said=stamped(
+        target_key=stamped(
             order_key(links.event_us, links.event_id), ibis.ifelse(links.kind == "linked", links.customer, NOBODY)
         ),
         link_from=links.known_from,
         link_until=links.known_until,
     )
-    own = known.mutate(entity=prefixed(company, known.id_space, known.source_id))
-    subjects = said.select(entity=said.subject).distinct()
-    found = cut(own.semi_join(subjects, "entity"))
+    identified = known.mutate(entity=prefixed(company, known.id_space, known.source_id))
+    linked_ids = spoken.select(entity=spoken.subject).distinct()
+    found = cut(identified.semi_join(linked_ids, "entity"))
     for _link in range(CHAIN):
-        found = cut(_followed(found, said))
-    free = own.anti_join(subjects, "entity")
-    return free.union(found.select(free.columns))
+        found = cut(_follow_link(found, spoken))
+    unlinked = identified.anti_join(linked_ids, "entity")
+    return unlinked.union(found.select(unlinked.columns))
 
 
-def _followed(facts: Table, said: Table) -> Table:
-    """Follow one link: cut the time of each fact where what is known of its entity changes, and say who it was."""
+def _follow_link(facts: Table, links: Table) -> Table:
+    """Follow one link: cut the time of each fact where what is known of its entity changes, and name it."""
     version = facts.select(*STRETCH)
-    heard = version.join(
-        said,
+    followed = version.join(
+        links,
         [
-            version.entity == said.subject,
-            (said.link_us <= version.event_us) | said.backwards,
-            said.link_from < version.known_until,
-            version.known_from < said.link_until,
+            version.entity == links.subject,
+            (links.link_us <= version.event_us) | links.backwards,
+            links.link_from < version.known_until,
+            version.known_from < links.link_until,
         ],
     ).drop("subject", "backwards")
-    starts = heard.select("event_id", "known_from", "known_until", cut=ibis.greatest(_.link_from, _.known_from))
-    ends = heard.filter(_.link_until < _.known_until).select("event_id", "known_from", "known_until", cut=_.link_until)
-    whole = version.select("event_id", "known_from", "known_until", cut=_.known_from)
-    pieces = whole.union(starts).union(ends).distinct().mutate(
+    starts = followed.select("event_id", "known_from", "known_until", cut=ibis.greatest(_.link_from, _.known_from))
+    ends = followed.filter(_.link_until < _.known_until).select(
+        "event_id", "known_from", "known_until", cut=_.link_until
+    )
+    full = version.select("event_id", "known_from", "known_until", cut=_.known_from)
+    pieces = full.union(starts).union(ends).distinct().mutate(
         end=ibis.coalesce(_.cut.lead().over(group_by=["event_id", "known_from"], order_by="cut"), _.known_until)
     )  # fmt: skip
-    told = pieces.join(
-        heard,
+    known_links = pieces.join(
+        followed,
         [
-            pieces.event_id == heard.event_id,
-            pieces.known_from == heard.known_from,
-            heard.link_from <= pieces.cut,
-            pieces.cut < heard.link_until,
+            pieces.event_id == followed.event_id,
+            pieces.known_from == followed.known_from,
+            followed.link_from <= pieces.cut,
+            pieces.cut < followed.link_until,
         ],
         how="left",
-        rname="heard_{name}",
+        rname="followed_{name}",
     )
-    before = told.link_us <= told.event_us
-    who = told.group_by(["event_id", "known_from", "cut", "end"]).agg(
-        newest=told.said.max(where=before), oldest=told.said.min(where=~before)
+    before = known_links.link_us <= known_links.event_us
+    targets = known_links.group_by(["event_id", "known_from", "cut", "end"]).agg(
+        newest=known_links.target_key.max(where=before), oldest=known_links.target_key.min(where=~before)
     )
-    named = who.select(
-        "cut", "end", piece_event=who.event_id, piece_from=who.known_from,
-        target=unstamped(ibis.coalesce(who.newest, who.oldest)),
+    named = targets.select(
+        "cut", "end", piece_event=targets.event_id, piece_from=targets.known_from,
+        target=unstamped(ibis.coalesce(targets.newest, targets.oldest)),
     )  # fmt: skip
     joined = facts.join(named, [facts.event_id == named.piece_event, facts.known_from == named.piece_from])
     return joined.mutate(

@@ -1,6 +1,6 @@
 """Which rows of silver a night needs: its own facts, and those of the entity-days that late ones touched (rule T5).
 
-Comes before the compiler. The first build of a group reads everything; a later night finds the tiles that its facts,
+Comes before ``nightly.py``. The first build of a group reads everything; a later night finds the tiles that its facts,
 revisions and identity links touch, and reads the older facts of those tiles alone.
 """
 
@@ -27,7 +27,15 @@ from rapport_feast.times import EPOCH_DAY, day_number
 
 @dataclass(frozen=True)
 class NightReader:
-    """Silver of a group's fact as an engine reads it, for some nights."""
+    """Reads of silver the rows of a group's fact that some nights need.
+
+    Attributes
+    ----------
+    ws, engine, group
+        The workspace, the engine that reads, and the group.
+    nights
+        The nights to be built.
+    """
 
     ws: Workspace
     engine: Engine
@@ -40,7 +48,7 @@ class NightReader:
         Parameters
         ----------
         whole
-            Whether there are no tiles of earlier nights, so that everything is needed.
+            Whether to read all of silver: where there are no tiles of earlier nights.
         """
         engine, silver = self.engine, self._silver()
         links = links_table(self.ws, engine, self.group, self.nights.last)
@@ -49,31 +57,31 @@ class NightReader:
             return engine.materialise("rows", self._prepared(versions(silver, engine.micros), known))
         seed = self._seed(silver, links)
         rows = engine.materialise("rows", self._prepared(self.cut(versions(seed, engine.micros)), known))
-        older = self._older(rows)
+        older = self._touched_older_tiles(rows)
         if not len(older):
             return rows
-        needed = self.cut(_union([seed, self._beside(silver, known, older)]))
+        needed = self.cut(_union([seed, self._facts_of_tiles(silver, known, older)]))
         return engine.materialise("rows", self._prepared(self.cut(versions(needed, engine.micros)), known))
 
     def _prepared(self, facts: Table, links: Table | None) -> Table:
         return nightly.by_night(group_facts.prepare(self.group, self.ws.company, facts, links, self.cut))
 
     def _seed(self, silver: Table, links: Table | None) -> Table:
-        """Return tonight's facts, what they revise, and those of whom links newly name."""
-        fresh = silver.filter(silver[KNOWN_DAY] >= self.first)
-        seeds = [fresh, self._with_ids("fresh_ids", silver, self._ids(fresh))]
+        """Return tonight's facts, the events that they revise, and the facts of ids that new links name."""
+        fresh = silver.filter(silver[KNOWN_DAY] >= self.first_day)
+        seeds = [fresh, self._rows_of_events("fresh_ids", silver, self._revised_ids(fresh))]
         if links is not None:
             seeds.append(self._relinked(silver, links))
         return self.cut(_union(seeds))
 
-    def _older(self, rows: Table) -> pa.Table:
+    def _touched_older_tiles(self, rows: Table) -> pa.Table:
         """Return the tiles of earlier days that the nights touch: silver holds more of them than was read so far."""
         pairs = nightly.touched(self.group, rows, self.nights).select(ENTITY, TILE).distinct()
         today = day_number(self.nights.first) * DAY_MICROS // hop_micros(self.group)
         return self.engine.to_arrow(pairs.filter(pairs.tile < today))
 
-    def _beside(self, silver: Table, known: Table | None, touched: pa.Table) -> Table:
-        """Return the facts of touched older tiles, with all that is said of the same events."""
+    def _facts_of_tiles(self, silver: Table, known: Table | None, touched: pa.Table) -> Table:
+        """Return the facts of touched older tiles, with every revision of their events."""
         engine, hop = self.engine, hop_micros(self.group)
         days = sorted({tile * hop // DAY_MICROS for tile in touched[TILE].to_pylist()})
         since = EPOCH_DAY + timedelta(days=days[0])
@@ -84,36 +92,39 @@ class NightReader:
         rows = group_facts.prepare(self.group, self.ws.company, facts, known, self.cut)
         pairs = engine.memtable("touched", touched)
         kept = rows.semi_join(pairs, [ENTITY, TILE]).select("event_id").distinct()
-        beside = engine.materialise("beside", near.semi_join(kept, "event_id"))
-        later = silver.filter(silver[KNOWN_DAY] >= since, silver.revises).semi_join(beside, "event_id")
-        ids = beside.filter(beside.revises).select("event_id").union(later.select("event_id")).distinct()
-        return _union([beside, self._with_ids("beside_ids", silver, engine.to_arrow(ids))])
+        of_tiles = engine.materialise("of_tiles", near.semi_join(kept, "event_id"))
+        later = silver.filter(silver[KNOWN_DAY] >= since, silver.revises).semi_join(of_tiles, "event_id")
+        ids = of_tiles.filter(of_tiles.revises).select("event_id").union(later.select("event_id")).distinct()
+        return _union([of_tiles, self._rows_of_events("revised_of_tiles", silver, engine.to_arrow(ids))])
 
     def _relinked(self, silver: Table, links: Table) -> Table:
-        """Return the facts of ids that identity links newly speak of, as far as a window reaches."""
+        """Return the facts of ids that new identity links name, as far back as a window reaches."""
         company = self.ws.company
-        fresh = links.filter(links[KNOWN_DAY] >= self.first)
+        fresh = links.filter(links[KNOWN_DAY] >= self.first_day)
         events = fresh.select("event_id").distinct()
-        spoken = links.semi_join(events, "event_id")
-        named = spoken.select(entity=subject(company, spoken))
-        # Who was linked to one of them is followed further now.
-        behind = links.semi_join(named, [links.customer == named.entity])
-        ids = self.engine.to_arrow(_union([named, behind.select(entity=subject(company, behind))]))
+        renewed = links.semi_join(events, "event_id")
+        named = renewed.select(entity=subject(company, renewed))
+        # Ids that are linked to one of them follow it: a chain has two links.
+        followers = links.semi_join(named, [links.customer == named.entity])
+        ids = self.engine.to_arrow(_union([named, followers.select(entity=subject(company, followers))]))
         if not len(ids):
             return silver.limit(0)
         horizon = (day_number(self.nights.first) - self.group.longest.days - 2) * DAY_MICROS
         recent = silver.filter(self.engine.micros(silver.event_time) >= horizon)
-        whose = recent.mutate(entity=prefixed(company, recent.id_space, recent.source_id))
-        about = whose.semi_join(self.engine.memtable("relinked", ids), "entity").drop("entity")
-        found = self.engine.materialise("spoken", about)
+        identified = recent.mutate(entity=prefixed(company, recent.id_space, recent.source_id))
+        about = identified.semi_join(self.engine.memtable("relinked", ids), "entity").drop("entity")
+        found = self.engine.materialise("relinked_facts", about)
         return _union(
-            [found, self._with_ids("spoken_ids", silver, self.engine.to_arrow(found.select("event_id").distinct()))]
+            [
+                found,
+                self._rows_of_events("relinked_ids", silver, self.engine.to_arrow(found.select("event_id").distinct())),
+            ]
         )
 
-    def _ids(self, fresh: Table) -> pa.Table:
+    def _revised_ids(self, fresh: Table) -> pa.Table:
         return self.engine.to_arrow(fresh.filter(fresh.revises).select("event_id").distinct())
 
-    def _with_ids(self, name: str, silver: Table, ids: pa.Table) -> Table:
+    def _rows_of_events(self, name: str, silver: Table, ids: pa.Table) -> Table:
         """Return every row of some events, which stay in the engine by a name; nothing is read where there are none."""
         if not len(ids):
             return silver.limit(0)
@@ -121,12 +132,12 @@ class NightReader:
 
     @cached_property
     def cut(self) -> Cut:
-        """How the engine computes a table before what follows is planned: short plans are what a small night needs."""
+        """How the engine computes a table before what follows is planned: a small night spends its time on planning."""
         return cutter(self.engine)
 
     @property
-    def first(self) -> date:
-        """The first day whose facts are tonight's; without hops last night's too, to see who left."""
+    def first_day(self) -> date:
+        """The first day whose facts are tonight's; without hops last night's too, to see whose last fact left."""
         return self.nights.first if hops(self.group.longest) else self.nights.first - timedelta(days=1)
 
     def _silver(self) -> Table:
@@ -136,7 +147,7 @@ class NightReader:
 
 
 def _union(tables: Sequence[Table]) -> Table:
-    first, *rest = tables
+    united, *rest = tables
     for other in rest:
-        first = first.union(other.select(first.columns))
-    return first.distinct()
+        united = united.union(other.select(united.columns))
+    return united.distinct()

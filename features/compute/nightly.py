@@ -2,7 +2,7 @@
 
 An aggregate is prepared per entity and hop (a tile), merged over the tiles of a window, and finalised into a value;
 ``algebra.py`` says how. Windows above a day start on a hop; shorter ones are exact, and at a cutoff they need nothing
-but the facts that became known that very day. ``live.py`` asks the same of any moment.
+but the facts that became known that very day. ``historical.py`` computes the same at any moment.
 """
 
 from collections.abc import Iterator
@@ -32,14 +32,14 @@ def by_night(rows: Table) -> Table:
 
 
 def touched(group: Group, rows: Table, nights: Nights) -> Table:
-    """Return the tiles, by night, of which a fact became known, was revised, went, or came to be somebody else's.
+    """Return the tiles, by night, of which a fact became known, or was revised, withdrawn or linked.
 
-    A tile that lies before the longest window of its night changes no value any more, so nobody has to read for it.
+    A tile that lies before the longest window of its night changes no value any more, so nothing has to be read for it.
     """
     hop, reach = hop_micros(group), max(group.longest, DAY)
-    came = rows.select(ENTITY, TILE, night_number=rows.from_night)
-    went = rows.select(ENTITY, TILE, night_number=rows.until_night)
-    both = came.union(went).filter(lambda t: within(t.night_number, nights)).distinct()
+    became_known = rows.select(ENTITY, TILE, night_number=rows.from_night)
+    ceased = rows.select(ENTITY, TILE, night_number=rows.until_night)
+    both = became_known.union(ceased).filter(lambda t: within(t.night_number, nights)).distinct()
     return both.filter(_.tile >= windowing.first_tile((_.night_number + 1) * (DAY_MICROS // hop) - 1, reach, hop))
 
 
@@ -57,7 +57,7 @@ def tiles(group: Group, rows: Table, nights: Nights) -> Table:
         ``entity``, ``tile`` (number of the hop), ``night_number``, ``rows`` and the states.
     """
     changed = touched(group, rows, nights)
-    standing = changed.join(
+    rows_of_tiles = changed.join(
         rows,
         [
             changed.entity == rows.entity,
@@ -68,11 +68,11 @@ def tiles(group: Group, rows: Table, nights: Nights) -> Table:
         how="left",
         rname="{name}_right",
     )
-    frame = Frame(windowing.minute_of(standing.tile * hop_micros(group)))
+    frame = Frame(windowing.minute_of(rows_of_tiles.tile * hop_micros(group)))
     states: dict[str, Value] = {}
     for measure in group.measures:
-        states |= algebra.prepare(measure, standing, frame, measure.name)
-    return standing.group_by([ENTITY, TILE, NIGHT_NUMBER]).agg(rows=standing.event_us.count(), **states)
+        states |= algebra.prepare(measure, rows_of_tiles, frame, measure.name)
+    return rows_of_tiles.group_by([ENTITY, TILE, NIGHT_NUMBER]).agg(rows=rows_of_tiles.event_us.count(), **states)
 
 
 def active(group: Group, versions: Table, nights: Nights) -> Table:

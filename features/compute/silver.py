@@ -1,11 +1,12 @@
 """Silver as an engine reads it: columns of a fact, and identity links, known by a night."""
 
-from datetime import date
+from datetime import date, timedelta
 
 from ibis.expr.types import Table
 
 from features.compute.as_known import KNOWN_DAY, SILVER_COLUMNS
 from features.compute.identity import LINKS
+from features.compute.windowing import DAY_MICROS
 from features.declare.group import Group
 from infra.clock import Nights
 from infra.engine.engine import Engine
@@ -47,3 +48,24 @@ def silver_of(ws: Workspace, engine: Engine, group: Group, last: date) -> Table:
     """Return the silver rows of a group's fact with what the group reads and where they came from."""
     columns = {*SILVER_COLUMNS, *PROVENANCE, group.entity.columns[group.fact], *group.columns}
     return silver_table(ws, engine, group.fact, columns, last)
+
+
+def known_since(silver: Table, start_us: int, oldest: date | None = None) -> Table:
+    """Return the rows of silver that may count in windows which start at a moment or later.
+
+    No fact is known before it happened, so what became known before the windows began lies in none of them, unless it
+    was revised since. A day of margin covers windows whose start is rounded down to a hop.
+
+    Parameters
+    ----------
+    start_us
+        Start of the earliest window, microseconds.
+    oldest
+        The oldest day of the table, where it is known: if nothing lies before the horizon, nothing is looked up there.
+    """
+    horizon = EPOCH_DAY + timedelta(days=max(start_us // DAY_MICROS - 1, 0))
+    near = silver.filter(silver[KNOWN_DAY] >= horizon)
+    if oldest is not None and oldest >= horizon:
+        return near
+    far = silver.filter(silver[KNOWN_DAY] < horizon)
+    return near.union(far.semi_join(near.filter(near.revises).select("event_id").distinct(), "event_id"))

@@ -25,12 +25,14 @@ def refuse_kind(where: str, measure: Measure, given: ExpressionType) -> None:
 
 
 def readable_columns(where: str, fact: str) -> dict[str, ExpressionType]:
+    """Return the columns of a fact with their types; refuse an unknown fact."""
     if fact not in CONTRACTS:
         raise Rejected(f"{where}, fact", f"one of {', '.join(CONTRACTS)}", fact)
     return column_types(fact)
 
 
 def refuse_unknown_columns(where: str, parts: Iterable[object], typed: Mapping[str, ExpressionType]) -> None:
+    """Refuse columns that are not there, and those that say how a case ended: they are known only afterwards."""
     hindsight = {column.name for contract in CONTRACTS.values() for column in contract.columns if column.hindsight}
     for name in columns_in(parts):
         if name not in typed:
@@ -45,10 +47,12 @@ def refuse_unknown_columns(where: str, parts: Iterable[object], typed: Mapping[s
 
 
 def refuse_unknown_purpose(where: str, purpose: str) -> None:
+    """Refuse a purpose that no consent speaks of."""
     if purpose not in PURPOSES:
         raise Rejected(f"{where}, purpose", f"one of {', '.join(PURPOSES)}", purpose)
 
 
 def refuse_duplicates(where: str, names: list[str]) -> None:
+    """Refuse a name that stands twice."""
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise Rejected(where, "every name once", twice[0])

@@ -1,6 +1,6 @@
 """A group's definition as data, kept in the commits of its table, so that a later catalogue can say what changed.
 
-Between ``spec.py``, which declares, and ``plan.py``, which compares.
+Between ``group.py``, which declares, and ``plan.py``, which compares.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from typing import Any
 from features.declare.group import Group
 from features.declare.version import SEMANTICS, as_data
 
-Said = Mapping[str, Any]
+Definition = Mapping[str, Any]
 INFIX = frozenset({"==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "and", "or", "in"})
 
 
@@ -26,7 +26,7 @@ def definition(group: Group) -> dict[str, Any]:
     }
 
 
-def differences(old: Said, new: Said) -> list[str]:
+def differences(old: Definition, new: Definition) -> list[str]:
     """Return what differs between two definitions, a sentence each.
 
     Examples
@@ -35,28 +35,32 @@ def differences(old: Said, new: Said) -> list[str]:
     ['hop: 1d -> 1h']
     """
     plain_parts = [key for key in new if key not in {"measures", "derived"}]
-    found = [f"{key}: {said(old.get(key))} -> {said(new[key])}" for key in plain_parts if old.get(key) != new[key]]
+    found = [
+        f"{key}: {as_text(old.get(key))} -> {as_text(new[key])}" for key in plain_parts if old.get(key) != new[key]
+    ]
     for kind, name in (("measures", "measure"), ("derived", "derived feature")):
-        found += _between(name, old.get(kind, {}), new.get(kind, {}))
+        found += _changes(name, old.get(kind, {}), new.get(kind, {}))
     return found
 
 
-def _between(kind: str, old: Said, new: Said) -> Iterator[str]:
+def _changes(kind: str, old: Definition, new: Definition) -> Iterator[str]:
     yield from (f"{kind} {name}: new" for name in new if name not in old)
     yield from (f"{kind} {name}: gone" for name in old if name not in new)
     for name in (name for name in new if name in old):
         changed = [key for key in new[name] if old[name].get(key) != new[name][key]]
-        yield from (f"{kind} {name}, {key}: {said(old[name].get(key))} -> {said(new[name][key])}" for key in changed)
+        yield from (
+            f"{kind} {name}, {key}: {as_text(old[name].get(key))} -> {as_text(new[name][key])}" for key in changed
+        )
     if list(old) != list(new) and sorted(old) == sorted(new):
         yield f"{kind}s: in another order"
 
 
-def said(part: Any) -> str:
+def as_text(part: Any) -> str:
     """Return a part of a definition for a reader.
 
     Examples
     --------
-    >>> said({"operator": ">", "operands": [{"name": "amount_minor"}, 0]})
+    >>> as_text({"operator": ">", "operands": [{"name": "amount_minor"}, 0]})
     '(amount_minor > 0)'
     """
     if isinstance(part, Mapping):
@@ -66,8 +70,8 @@ def said(part: Any) -> str:
     return "none" if part in (None, "") else repr(part) if isinstance(part, bool) else str(part)
 
 
-def _expression(part: Said) -> str:
-    operator, operands = part["operator"], [repr(o) if isinstance(o, str) else said(o) for o in part["operands"]]
+def _expression(part: Definition) -> str:
+    operator, operands = part["operator"], [repr(o) if isinstance(o, str) else as_text(o) for o in part["operands"]]
     if operator in INFIX:
         first, *rest = operands
         return f"({first} {operator} {', '.join(rest)})"

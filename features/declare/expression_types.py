@@ -30,7 +30,13 @@ def type_of(part: Operand, types: Mapping[str, ExpressionType]) -> ExpressionTyp
     Raises
     ------
     Rejected
-        An operator does not take what it is given.
+        An operator does not take the types of its operands.
+
+    Examples
+    --------
+    >>> from features.declare import col
+    >>> type_of(col("amount") / 100, {"amount": "integer"})
+    'decimal'
     """
     if isinstance(part, Col):
         return types[part.name]

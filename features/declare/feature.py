@@ -34,9 +34,17 @@ class Derived:
     expect: Expect | None = None
 
 
-def ratio(name: str, over: str, under: str, meaning: str = "", **said: Any) -> Derived:
-    """Return one feature divided by another, of the same or another window; none where the divisor is 0 or empty."""
-    return Derived(name, col(over) / col(under), meaning, **said)
+def ratio(name: str, over: str, under: str, meaning: str = "", **options: Any) -> Derived:
+    """Return one feature divided by another, of the same or another window; none where the divisor is 0 or empty.
+
+    Parameters
+    ----------
+    over, under
+        Names of the features.
+    options
+        ``empty``, ``default`` and ``expect`` of ``Derived``.
+    """
+    return Derived(name, col(over) / col(under), meaning, **options)
 
 
 @dataclass(frozen=True)
@@ -78,6 +86,18 @@ def derived_features(
 
 
 def in_dependency_order(where: str, derived: tuple[Derived, ...]) -> tuple[Derived, ...]:
+    """Return derived features, those that others need first.
+
+    Parameters
+    ----------
+    where
+        What an error names: the group or request.
+
+    Raises
+    ------
+    Rejected
+        They need each other.
+    """
     named = {one.name: one for one in derived}
     needs = {one.name: [name for name in columns_in([one.value]) if name in named] for one in derived}
     try:

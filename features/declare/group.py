@@ -54,6 +54,20 @@ class Group:
         How old the last published night may be before a value counts as stale.
     live_freshness
         How far the stream's log time may lie behind before a live value counts as stale.
+
+    Raises
+    ------
+    Rejected
+        The definition means nothing: an unknown column, a type that an aggregate does not take, a window that no hop
+        fits, a name that stands twice.
+
+    Examples
+    --------
+    >>> from features.declare import CUSTOMER, Measure, col
+    >>> orders = Measure("orders", "count", ("30d",), where=col("kind") == "order", meaning="orders")
+    >>> group = Group("shop", "Orders.", "commerce", "service", CUSTOMER, "transactions", (orders,))
+    >>> group.outputs[0].name, group.outputs[0].dtype, group.columns
+    ('customer__orders__30d', 'int64', frozenset({'kind'}))
     """
 
     name: str
@@ -94,7 +108,7 @@ class Group:
         """Every feature of the group, in order."""
         typed = column_types(self.fact)
         found = [
-            Feature(name, _dtype(self, m, typed), f"{m.meaning}, last {w}", m.default, _expected(m, parse_duration(w)))
+            Feature(name, _dtype(m, typed), f"{m.meaning}, last {w}", m.default, _expected(m, parse_duration(w)))
             for name, (m, w) in self.measured.items()
         ]
         return (
@@ -183,7 +197,7 @@ def _refuse_window(where: str, group: Group, measure: Measure, window: timedelta
         raise Rejected(f"{where}, windows", "more than 24h, because decay weighs hops", str(window))
 
 
-def _dtype(group: Group, measure: Measure, typed: Mapping[str, ExpressionType]) -> DType:
+def _dtype(measure: Measure, typed: Mapping[str, ExpressionType]) -> DType:
     """Return the type of a measured feature's value."""
     if measure.kind in {"mean", "rate", "share", "slope", "decayed"} or measure.scale != 1:
         return "float64"

@@ -129,17 +129,29 @@ Operand = Term | Value | bool
 
 
 def col(name: str) -> Col:
-    """Name a column of the group's fact; in a derived feature, a feature of the group."""
+    """Name a column of the group's fact; in a derived feature, a feature of the group.
+
+    Examples
+    --------
+    >>> (col("kind") == "order").operator
+    '=='
+    """
     return Col(name)
 
 
 def when(condition: Term, then: Operand, otherwise: Operand) -> Expression:
-    """Return one value where a condition holds and another where it does not, or cannot be told."""
+    """Return one value where a condition holds and another where it does not, or has no value.
+
+    Examples
+    --------
+    >>> when(col("text").matches("refund"), 1, 0).operands[1:]
+    (1, 0)
+    """
     return Expression("when", (condition, then, otherwise))
 
 
 def coalesce(*parts: Operand) -> Expression:
-    """Return the first of some values that is there."""
+    """Return the first of some values that is not missing."""
     return Expression("coalesce", parts)
 
 
@@ -150,7 +162,13 @@ def _operand(other: object) -> "Operand":
 
 
 def columns_in(parts: Iterable[object]) -> Iterator[str]:
-    """Yield the names that some expressions read."""
+    """Yield the names that some expressions read, as often as they read them.
+
+    Examples
+    --------
+    >>> [*columns_in([(col("amount") > 0) & (col("kind") == "order")])]
+    ['amount', 'kind']
+    """
     for part in parts:
         if isinstance(part, Col):
             yield part.name

@@ -14,8 +14,9 @@ SEMANTICS = 2
 PROSE = frozenset({"meaning", "default", "expect"})
 
 
-def version_hash(said: Any) -> str:
-    return hashlib.sha256(json.dumps([SEMANTICS, said], sort_keys=True).encode()).hexdigest()[:8]
+def version_hash(content: Any) -> str:
+    """Return the version of what changes values, JSON-able: 8 hex digits."""
+    return hashlib.sha256(json.dumps([SEMANTICS, content], sort_keys=True).encode()).hexdigest()[:8]
 
 
 def as_data(value: Any) -> Any:

@@ -24,7 +24,7 @@ from infra.workspace import Workspace
 from rapport_feast.times import EPOCH_DAY
 
 # The id that a fact is about in the words of its source, before links say who that is.
-OWN, SINCE = "own", "since"
+SOURCE_KEY, SINCE = "source_key", "since"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class AffectedEntities:
 
     @property
     def nights(self) -> tuple[date, date] | None:
-        """The first and the last night of anybody; none where nobody was touched."""
+        """The first and the last night of any entity; none where nothing was affected."""
         if not len(self.rows):
             return None
         return pc.min(self.rows["first"]).as_py(), pc.max(self.rows["last"]).as_py()
@@ -47,7 +47,7 @@ def affected_by(
     """Return the entities of a group that the facts or identity links of some files are about.
 
     A value may have changed from the night on which a fact became known until its event left the longest window. An
-    entity that a fact was taken from, by a link or a revision, is touched as well.
+    entity that a fact was taken from, by a link or a revision, is affected as well.
 
     Parameters
     ----------
@@ -56,43 +56,43 @@ def affected_by(
     last
         Nothing that became known later counts.
     """
-    fed = {one.name: one.fact for one in ws.company.sources}[source]
-    told = silver_table(ws, engine, fed, {*SILVER_COLUMNS, *PROVENANCE}, last)
-    theirs = told.filter(told.source == source, told.file.isin([*files]))
+    fact = {one.name: one.fact for one in ws.company.sources}[source]
+    silver_rows = silver_table(ws, engine, fact, {*SILVER_COLUMNS, *PROVENANCE}, last)
+    of_files = silver_rows.filter(silver_rows.source == source, silver_rows.file.isin([*files]))
     links = links_table(ws, engine, group, last)
     silver = silver_of(ws, engine, group, last)
-    if fed == LINKS and links is not None and group.fact != LINKS:
-        since, key = _subjects(ws, links, theirs), OWN
+    if fact == LINKS and links is not None and group.fact != LINKS:
+        since, key = _linked_ids(ws, links, of_files), SOURCE_KEY
     else:
-        since, key = theirs.group_by("event_id").agg(since=_[KNOWN_DAY].min()), "event_id"
+        since, key = of_files.group_by("event_id").agg(since=_[KNOWN_DAY].min()), "event_id"
     named = engine.memtable("named", engine.to_arrow(since))
     known = None if links is None else versions(links, engine.micros)
-    facts = versions(_owned(ws, silver).semi_join(named, key).drop(OWN), engine.micros)
-    rows = _owned(ws, group_facts.prepare(group, ws.company, facts, known, cutter(engine)))
+    facts = versions(_with_source_key(ws, silver).semi_join(named, key).drop(SOURCE_KEY), engine.micros)
+    rows = _with_source_key(ws, group_facts.prepare(group, ws.company, facts, known, cutter(engine)))
     joined = rows.join(named, key, rname="{name}_right")
     found = joined.group_by(ENTITY).agg(
         first=_.since.min(),
         event_us=_.event_us.max(),
-        # The last moment at which anything about it changed: it came, or it went.
+        # The last moment at which anything about it changed: it became known, or it ceased to stand.
         changed_us=_.known_from.max(),
         ended_us=_.known_until.nullif(FOREVER).max(),
     )
-    return AffectedEntities(_spans(group, engine.to_arrow(found)))
+    return AffectedEntities(_affected_nights(group, engine.to_arrow(found)))
 
 
-def _subjects(ws: Workspace, links: Table, theirs: Table) -> Table:
+def _linked_ids(ws: Workspace, links: Table, of_files: Table) -> Table:
     """Return the ids that links of the files speak of, and those that are followed through them."""
-    named = theirs.group_by(own=subject(ws.company, theirs)).agg(since=_[KNOWN_DAY].min())
-    behind = links.join(named, links.customer == named.own, rname="{name}_named")
-    through = behind.select(own=subject(ws.company, behind), since=behind.since)
-    return named.union(through).group_by(OWN).agg(since=_.since.min())
+    named = of_files.group_by(source_key=subject(ws.company, of_files)).agg(since=_[KNOWN_DAY].min())
+    followers = links.join(named, links.customer == named.source_key, rname="{name}_named")
+    following = followers.select(source_key=subject(ws.company, followers), since=followers.since)
+    return named.union(following).group_by(SOURCE_KEY).agg(since=_.since.min())
 
 
-def _owned(ws: Workspace, rows: Table) -> Table:
-    return rows.mutate(own=prefixed(ws.company, rows.id_space, rows.source_id))
+def _with_source_key(ws: Workspace, rows: Table) -> Table:
+    return rows.mutate(source_key=prefixed(ws.company, rows.id_space, rows.source_id))
 
 
-def _spans(group: Group, found: pa.Table) -> pa.Table:
+def _affected_nights(group: Group, found: pa.Table) -> pa.Table:
     """Return the nights from the first that knew of a fact to the last whose windows may have held it."""
     lasts = [
         max(event // DAY_MICROS + group.longest.days + 1, changed // DAY_MICROS, (ended or 0) // DAY_MICROS)

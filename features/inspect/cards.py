@@ -1,6 +1,6 @@
 """What is known of each group and feature, for its author: what it was declared as, what it costs, who uses it.
 
-Made of the catalogue, ``held.py`` and the company file; ``rapport feature list`` and ``show`` print it.
+Made of the catalogue, ``versions.py`` and the company file; ``rapport feature list`` and ``show`` print it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,13 +9,13 @@ from typing import Any
 
 from features.catalogue import CATALOGUE, REQUESTS
 from features.compute.identity import LINKS
-from features.declare.definition import said
+from features.declare.definition import as_text
 from features.declare.feature import Derived, Feature
 from features.declare.group import Group
 from features.declare.request import Request
 from features.declare.version import as_data
 from features.inspect.explain import did_you_mean
-from features.inspect.versions import GroupVersion, ModelUse, held, uses
+from features.inspect.versions import GroupVersion, ModelUse, group_versions, model_uses
 from infra.workspace import Workspace
 from rapport_feast.errors import Rejected
 
@@ -75,21 +75,21 @@ def find(name: str) -> Selection:
 
 def overview(ws: Workspace) -> list[dict[str, Any]]:
     """Return every group and request of the catalogue, with how far it is built."""
-    there, delivered = held(ws), {source.fact for source in ws.company.sources}
+    versions, delivered = group_versions(ws), {source.fact for source in ws.company.sources}
     found = []
     for one in _declared():
-        built = there.get(one.view)
+        built = versions.get(one.view)
         entry: dict[str, Any] = {
             "group": one.name,
             "about": REQUEST if isinstance(one, Request) else one.entity.name,
             "fact": one.fact,
-            "served": "asked" if isinstance(one, Request) else one.served,
+            "served": "on request" if isinstance(one, Request) else one.served,
             "features": len(one.outputs),
             "version": one.version,
             "owner": one.owner,
             "state": _state(one, built, delivered=one.fact in delivered),
             "built_to": str(built.nights.last) if built else None,
-            "older": [version.view for version in _older(one, there.values())],
+            "older": [version.view for version in _older(one, versions.values())],
         }
         found.append(entry)
     return found
@@ -103,11 +103,11 @@ def card(ws: Workspace, name: str) -> dict[str, Any]:
     Rejected
         Nothing in the catalogue has this name.
     """
-    asked = find(name)
-    one, there, used = asked.declared, held(ws), uses(ws)
-    versions = [*([there[one.view]] if one.view in there else []), *_older(one, there.values())]
-    features = {feature.name for feature in asked.features}
-    users = [use for use in used.get(one.view, ()) if features & set(use.features)]
+    selection = find(name)
+    one, built, users_by_view = selection.declared, group_versions(ws), model_uses(ws)
+    versions = [*([built[one.view]] if one.view in built else []), *_older(one, built.values())]
+    features = {feature.name for feature in selection.features}
+    users = [use for use in users_by_view.get(one.view, ()) if features & set(use.features)]
     return {
         "name": name,
         "group": one.name,
@@ -117,9 +117,9 @@ def card(ws: Workspace, name: str) -> dict[str, Any]:
         "purpose": one.purpose,
         "pii": one.pii,
         **_timing(one),
-        "features": [_feature(one, feature) for feature in asked.features],
+        "features": [_feature(one, feature) for feature in selection.features],
         "lineage": _sources(ws, one),
-        "versions": [_version(version, one.view, used) for version in versions],
+        "versions": [_version(version, one.view, users_by_view) for version in versions],
         "used_by": [
             {
                 "model": use.model,
@@ -138,7 +138,7 @@ def _declared() -> tuple[Group | Request, ...]:
 
 def _timing(one: Group | Request) -> dict[str, Any]:
     if isinstance(one, Request):
-        return {"about": REQUEST, "served": "asked", "inputs": list(one.inputs)}
+        return {"about": REQUEST, "served": "on request", "inputs": list(one.inputs)}
     hours = one.freshness.total_seconds() / 3600
     lag = {"live_lag": one.live_lag} if one.served == "live" else {}
     return {"about": one.entity.name, "served": one.served, "hop": one.hop, "stale_after_hours": hours, **lag}
@@ -163,15 +163,15 @@ def _computed(one: Group | Request, name: str) -> tuple[str, Any]:
         measure, window = one.measured[name]
         parts = [
             measure.kind,
-            f"of {said(as_data(measure.of))}" if measure.of is not None else "",
-            f"where {said(as_data(measure.where))}" if measure.where is not None else "",
+            f"of {as_text(as_data(measure.of))}" if measure.of is not None else "",
+            f"where {as_text(as_data(measure.where))}" if measure.where is not None else "",
             f"half-life {measure.half_life}" if measure.half_life else "",
             f"over {window}",
         ]
         return " ".join(filter(None, parts)), measure.empty_value
     derived: Sequence[Derived] = one.derived
     found = next(derived for derived in derived if derived.name == name)
-    return said(as_data(found.value)), found.empty
+    return as_text(as_data(found.value)), found.empty
 
 
 def _sources(ws: Workspace, one: Group | Request) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def _sources(ws: Workspace, one: Group | Request) -> dict[str, Any]:
     facts = [one.fact, *([LINKS] if isinstance(one, Group) and one.entity.linked else [])]
     return {
         "fact": one.fact,
-        "where": said(as_data(one.where)),
+        "where": as_text(as_data(one.where)),
         "sources": [
             {"name": source.name, "fact": source.fact, "adapter": source.adapter, "path": source.path}
             for source in ws.company.sources
@@ -188,8 +188,8 @@ def _sources(ws: Workspace, one: Group | Request) -> dict[str, Any]:
     }
 
 
-def _version(version: GroupVersion, current: str, used: Mapping[str, Sequence[ModelUse]]) -> dict[str, Any]:
-    pins = [str(use) for use in used.get(version.view, ()) if use.pins]
+def _version(version: GroupVersion, current: str, users_by_view: Mapping[str, Sequence[ModelUse]]) -> dict[str, Any]:
+    pins = [str(use) for use in users_by_view.get(version.view, ()) if use.pins]
     return {
         "view": version.view,
         "current": version.view == current,
@@ -201,13 +201,13 @@ def _version(version: GroupVersion, current: str, used: Mapping[str, Sequence[Mo
     }
 
 
-def _older(one: Group | Request, there: Iterable[GroupVersion]) -> list[GroupVersion]:
-    return [version for version in there if version.name == one.name and version.view != one.view]
+def _older(one: Group | Request, built: Iterable[GroupVersion]) -> list[GroupVersion]:
+    return [version for version in built if version.name == one.name and version.view != one.view]
 
 
 def _state(one: Group | Request, built: GroupVersion | None, *, delivered: bool) -> str:
     if isinstance(one, Request):
-        return "computed when asked"
+        return "computed on request"
     if built:
         return f"built to {built.nights.last}"
     return "not built" if delivered else "no source delivers its fact"

@@ -38,13 +38,13 @@ def page() -> str:
         ("group", "about", "features", "served"),
         ((f"[{g.name}](#{g.name})", g.entity.name, str(len(g.outputs)), g.served) for g in CATALOGUE),
     )
-    parts = [head, overview, *map(_group, CATALOGUE), *map(_request, REQUESTS), _words()]
+    parts = [head, overview, *map(_group, CATALOGUE), *map(_request, REQUESTS), _word_lists()]
     return "\n".join(parts)
 
 
 def _group(group: Group) -> str:
     fact = CONTRACTS[group.fact]
-    told = {
+    entries = {
         "about": f"{group.entity.name}, key `{group.entity.key}`"
         + (", by identity links" if group.entity.linked else ""),
         "reads": f"`{group.fact}`: {fact.meaning}"
@@ -54,31 +54,31 @@ def _group(group: Group) -> str:
         "windows": ", ".join(dict.fromkeys(window for measure in group.measures for window in measure.windows)),
         "hop": group.hop,
         "stale after": _hours(group.freshness),
-        **_everybody(group),
+        **_ownership(group),
     }
     rows = [_row(feature, *_measured(group, feature.name)) for feature in group.outputs]
-    return _section(group, told, rows)
+    return _section(group, entries, rows)
 
 
 def _request(request: Request) -> str:
-    told = {
+    entries = {
         "about": "the request itself, in training the logged one",
         "takes": ", ".join(f"`{name}`" for name in request.inputs),
         "logged as": f"`{request.fact}`" + (f" where {_code(request.where)}" if request.where is not None else ""),
-        **_everybody(request),
+        **_ownership(request),
     }
     derived = {one.name: one for one in request.derived}
     rows = [_row(feature, *_derived(derived[feature.name])) for feature in request.outputs]
-    return _section(request, told, rows)
+    return _section(request, entries, rows)
 
 
-def _words() -> str:
+def _word_lists() -> str:
     lists = [f"`{name}` — `{pattern}`\n" for pattern, name in LISTS.items()]
     points = f"`{FRUSTRATION}` — `{_text(word_lists.frustration(TEXT), short=False)}`\n"
     return "\n".join(["\n## Word lists\n\nFound in lower-cased text.\n", *lists, points]).rstrip() + "\n"
 
 
-def _everybody(declared: Group | Request) -> dict[str, str]:
+def _ownership(declared: Group | Request) -> dict[str, str]:
     return {
         "owner": declared.owner,
         "purpose": declared.purpose,
@@ -87,8 +87,8 @@ def _everybody(declared: Group | Request) -> dict[str, str]:
     }
 
 
-def _section(declared: Group | Request, told: Mapping[str, str], rows: Iterable[tuple[str, ...]]) -> str:
-    facts = "\n".join(f"- {name}: {text}" for name, text in told.items())
+def _section(declared: Group | Request, entries: Mapping[str, str], rows: Iterable[tuple[str, ...]]) -> str:
+    facts = "\n".join(f"- {name}: {text}" for name, text in entries.items())
     columns = ("feature", "type", "meaning", "computed as", "empty", "default", "expected")
     return f"\n## {declared.name}\n\n{declared.description}\n\n{facts}\n\n{_table(columns, rows)}"
 
@@ -110,11 +110,11 @@ def _derived(one: Derived) -> tuple[str, Value | None]:
 
 
 def _aggregate(measure: Measure) -> str:
-    said = KINDS.get(measure.kind, measure.kind)
-    said += f" of {_code(measure.of)}" if measure.of is not None else ""
-    said += f" where {_code(measure.where)}" if measure.where is not None else ""
-    said += f", half-life {measure.half_life}" if measure.half_life else ""
-    return said + (f", in 1/{measure.scale}" if measure.scale != 1 else "")
+    text = KINDS.get(measure.kind, measure.kind)
+    text += f" of {_code(measure.of)}" if measure.of is not None else ""
+    text += f" where {_code(measure.where)}" if measure.where is not None else ""
+    text += f", half-life {measure.half_life}" if measure.half_life else ""
+    return text + (f", in 1/{measure.scale}" if measure.scale != 1 else "")
 
 
 def _expected(expect: Expect) -> str:

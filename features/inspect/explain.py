@@ -1,12 +1,12 @@
 """A value with the facts that went into it: of one entity and moment, as known then; nothing has to be built for it.
 
-The author of a feature looks at it with ``rapport feature try``, lineage finds the files behind a value with it. The
-values are those of ``live.py``; the facts are chosen here by the same conditions, written down a second time.
+``rapport feature try`` shows it to the author of a feature, and lineage finds the files behind a value with it. The
+values are those of ``historical.py``; the facts are chosen by the conditions of ``contributions.py``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
@@ -20,29 +20,28 @@ from features.compute.as_known import KNOWN_DAY, versions
 from features.compute.bands import POSITION
 from features.compute.contributions import COUNTS, counts, measured_behind, start
 from features.compute.group_facts import ENTITY
-from features.compute.silver import links_table, silver_of
-from features.compute.windowing import DAY_MICROS, micros
+from features.compute.silver import known_since, links_table, silver_of
+from features.compute.windowing import micros
 from features.declare.group import Group
 from features.declare.measure import Measure
 from infra.clock import cutoff, parse_duration
 from infra.engine.engine import Engine, cutter
 from infra.workspace import Workspace
 from rapport_feast.errors import Rejected
-from rapport_feast.times import EPOCH_DAY
 
 SUGGESTIONS = 3
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What is asked: the end of the windows, and until when a fact had to be known."""
+    """The end of the windows, and until when a fact had to be known to count."""
 
     at: datetime
     known_by: datetime
 
     @classmethod
     def of(cls, group: Group, at: datetime, *, night: bool = False) -> "Moment":
-        """Return a moment as a group answers it: a live one less its lag, the night's values at its cutoff."""
+        """Return a moment as a group sees it: of a live group less its lag, of the night's values at its cutoff."""
         if night:
             return cls(cutoff(at.date()), cutoff(at.date()))
         return cls(at, at - parse_duration(group.live_lag) if group.served == "live" else at)
@@ -59,7 +58,7 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Explanation:
     """An entity's values at a moment, and the facts behind them, newest first.
 
     Attributes
@@ -111,26 +110,26 @@ class ExplainQuery:
     def rows(self) -> Table:
         """The facts that any of the windows sees, as known then, with a column per measure: whether it counts them."""
         prepared = self._prepared(min(self.starts.values()))
-        seen = prepared.filter(
+        visible = prepared.filter(
             _.event_us > min(self.starts.values()),
             _.event_us <= self.moment.at_us,
             _.known_from <= self.moment.known_us,
             _.known_until > self.moment.known_us,
         )
         measures = {measure.name: measure for measure, _window in self.measured.values()}
-        counted = {f"{COUNTS}{name}": counts(measure, seen) for name, measure in measures.items()}
-        return self.engine.materialise("explained", seen.mutate(**counted))
+        counted = {f"{COUNTS}{name}": counts(measure, visible) for name, measure in measures.items()}
+        return self.engine.materialise("explained", visible.mutate(**counted))
 
     def busiest(self, most: int) -> list[str]:
         """Return the entities with most facts."""
         counted = self.rows.group_by(ENTITY).agg(facts=_.count()).order_by([_.facts.desc(), ENTITY]).limit(most)
         return [str(entity) for entity in self.engine.to_arrow(counted)[ENTITY].to_pylist()]
 
-    def answers(self, entities: Sequence[str]) -> list[Answer]:
+    def explanations(self, entities: Sequence[str]) -> list[Explanation]:
         """Return the values of some entities, each with its facts."""
         facts = self._facts(entities)
         values = self._values(entities)
-        return [Answer(entity, values[entity], facts.get(entity, [])) for entity in entities]
+        return [Explanation(entity, values[entity], facts.get(entity, [])) for entity in entities]
 
     def refuse_unknown(self, entity: str) -> None:
         """Refuse an entity of which no fact was ever known, with those that are written alike.
@@ -157,10 +156,7 @@ class ExplainQuery:
         last = self.moment.known_by.astimezone(UTC).date()
         silver = silver_of(self.ws, self.engine, self.group, last)
         if since_us is not None:
-            # What was known before the windows began lies in none of them, unless it was revised later.
-            horizon = EPOCH_DAY + timedelta(days=max(since_us // DAY_MICROS - 1, 0))
-            near, far = silver.filter(_[KNOWN_DAY] >= horizon), silver.filter(_[KNOWN_DAY] < horizon)
-            silver = near.union(far.semi_join(near.filter(_.revises).select("event_id").distinct(), "event_id"))
+            silver = known_since(silver, since_us)
         links = links_table(self.ws, self.engine, self.group, last)
         known = None if links is None else versions(links, self.engine.micros)
         facts = versions(silver, self.engine.micros)
@@ -177,13 +173,13 @@ class ExplainQuery:
             ]
             # Of a whole group everything in its windows is shown; of a feature only what it counts.
             if features or not self.features:
-                found[row[ENTITY]].append(self._told(row) | {"windows": windows, "features": features})
+                found[row[ENTITY]].append(self._fact_columns(row) | {"windows": windows, "features": features})
         return found
 
-    def _told(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        told = {"event_id": row["event_id"], "event_time": row["event_time"], "known_at": row["ingested_at"]}
-        told |= {name: row[name] for name in ("source", "file", "position", KNOWN_DAY)}
-        return told | {name: row[name] for name in sorted(self.group.columns - told.keys())}
+    def _fact_columns(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        columns = {"event_id": row["event_id"], "event_time": row["event_time"], "known_at": row["ingested_at"]}
+        columns |= {name: row[name] for name in ("source", "file", "position", KNOWN_DAY)}
+        return columns | {name: row[name] for name in sorted(self.group.columns - columns.keys())}
 
     def _values(self, entities: Sequence[str]) -> dict[str, dict[str, Any]]:
         stamp = pa.timestamp("us", "UTC")
@@ -199,7 +195,7 @@ class ExplainQuery:
         return {entities[row[POSITION]]: {name: row[name] for name in self.names} for row in rows}
 
 
-def moment_of(text: str) -> datetime:
+def parse_moment(text: str) -> datetime:
     """Read a night, for its cutoff, or a moment in ISO 8601; one without a zone is UTC.
 
     Raises

@@ -9,10 +9,10 @@ from statistics import median
 from typing import Any, Literal
 
 from features.catalogue import CATALOGUE, groups_of
-from features.compute.backfill import missing
+from features.compute.backfill import missing_nights
 from features.declare.definition import definition, differences
 from features.declare.group import Group
-from features.inspect.versions import GroupVersion, ModelUse, held, uses
+from features.inspect.versions import GroupVersion, ModelUse, group_versions, model_uses
 from features.store.published import path_of
 from infra.clock import Nights
 from infra.workspace import Workspace
@@ -24,20 +24,20 @@ UNKNOWN_DEFINITION = "the commits of the old version do not say what it was"
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a back-fill will take, judged by the builds of similar groups; no measurement.
+    """What a back-fill will take, estimated from the builds of similar groups; no measurement.
 
     Attributes
     ----------
     seconds, rows
         None where nothing similar was built yet.
-    by
-        The views that it was judged by.
+    based_on
+        The views whose builds it is based on.
     """
 
     nights: int
     seconds: float | None
     rows: int | None
-    by: tuple[str, ...]
+    based_on: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -56,27 +56,27 @@ class Change:
 
     Attributes
     ----------
-    what
+    action
         ``add``: never built. ``change``: a new version beside the old. ``complete``: nights are missing. ``keep``:
         nothing to do. ``drop``: in the lake, and no longer in the catalogue or delivered by any source.
-    said
+    reasons
         What differs from the version before, or why it is dropped.
-    fill
+    backfill
         The nights to back-fill before it serves.
     registered, published
         Whether Feast's registry knows the view, and the newest of its nights that was published.
     """
 
-    what: Action
+    action: Action
     group: str
     view: str
-    said: tuple[str, ...] = ()
-    fill: Nights | None = None
+    reasons: tuple[str, ...] = ()
+    backfill: Nights | None = None
     estimate: Estimate | None = None
     registered: bool = False
     published: str | None = None
     pinned_by: tuple[str, ...] = ()
-    old: tuple[OlderVersion, ...] = ()
+    older_versions: tuple[OlderVersion, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class CatalogueState:
     """Everything that the catalogue is compared with."""
 
     ws: Workspace
-    held: Mapping[str, GroupVersion]
-    uses: Mapping[str, list[ModelUse]]
+    group_versions: Mapping[str, GroupVersion]
+    model_uses: Mapping[str, list[ModelUse]]
     registered: frozenset[str]
     published: Mapping[str, str]
 
@@ -95,42 +95,42 @@ class CatalogueState:
         from features.store.repo import registered_views  # Feast takes seconds to import
 
         nights = read_record(path_of(ws)).views
-        newest = {view: max(known) for view, known in nights.items() if known}
-        return cls(ws, held(ws), uses(ws), frozenset(registered_views(ws)), newest)
+        newest = {view: max(state) for view, state in nights.items() if state}
+        return cls(ws, group_versions(ws), model_uses(ws), frozenset(registered_views(ws)), newest)
 
     def pins(self, view: str) -> tuple[str, ...]:
         """Return the models that pin a view."""
-        return tuple(str(use) for use in self.uses.get(view, ()) if use.pins)
+        return tuple(str(use) for use in self.model_uses.get(view, ()) if use.pins)
 
     def versions(self, name: str) -> list[GroupVersion]:
         """Return the versions of a group in the lake, the one with the newest night first."""
-        found = [one for one in self.held.values() if one.name == name]
+        found = [one for one in self.group_versions.values() if one.name == name]
         return sorted(found, key=lambda one: (one.nights.last, one.nights.first, one.view), reverse=True)
 
 
 def plan(ws: Workspace) -> list[Change]:
     """Return what the catalogue would add, change, complete, drop and keep, in that order."""
-    known = CatalogueState.of(ws)
-    changes = [_change(known, group) for group in groups_of(ws.company)]
-    changes += _dropped(known)
+    state = CatalogueState.of(ws)
+    changes = [_change(state, group) for group in groups_of(ws.company)]
+    changes += _dropped(state)
     order: tuple[Action, ...] = ("add", "change", "complete", "drop", "keep")
-    return sorted(changes, key=lambda change: (order.index(change.what), change.group))
+    return sorted(changes, key=lambda change: (order.index(change.action), change.group))
 
 
 def unpinned(changes: Iterable[Change]) -> list[OlderVersion]:
     """Return the older versions that nothing pins any more."""
-    return [old for change in changes for old in change.old if not old.pinned_by]
+    return [old for change in changes for old in change.older_versions if not old.pinned_by]
 
 
-def estimate(group: Group, nights: Nights, known: Mapping[str, GroupVersion], fact_of: Mapping[str, str]) -> Estimate:
-    """Judge what nights of a group will take by what those of similar ones took: of its fact, else of any.
+def estimate(group: Group, nights: Nights, state: Mapping[str, GroupVersion], fact_of: Mapping[str, str]) -> Estimate:
+    """Estimate what nights of a group will take by what those of similar ones took: of its fact, else of any.
 
     Parameters
     ----------
     fact_of
         Fact of each view.
     """
-    timed = {view: one for view, one in known.items() if one.builds and view != group.view}
+    timed = {view: one for view, one in state.items() if one.builds and view != group.view}
     similar = {view: one for view, one in timed.items() if fact_of.get(view) == group.fact} or timed
     if not similar:
         return Estimate(len(nights), None, None, ())
@@ -151,47 +151,49 @@ def _rows_a_night(one: GroupVersion) -> float | None:
     return rows / nights if nights else None
 
 
-def _change(known: CatalogueState, group: Group) -> Change:
-    versions = known.versions(group.name)
+def _change(state: CatalogueState, group: Group) -> Change:
+    versions = state.versions(group.name)
     others = [one for one in versions if one.view != group.view]
-    fill = missing(known.ws, group)
-    what: Action = "keep" if fill is None else "complete"
-    said: tuple[str, ...] = ()
-    if group.view not in known.held:
-        what = "change" if others else "add"
-        said = tuple(_since(others[0], group)) if others else ()
-    facts = {view: one.definition.get("fact", "") for view, one in known.held.items()}
+    backfill = missing_nights(state.ws, group)
+    action: Action = "keep" if backfill is None else "complete"
+    reasons: tuple[str, ...] = ()
+    if group.view not in state.group_versions:
+        action = "change" if others else "add"
+        reasons = tuple(_reasons(others[0], group)) if others else ()
+    facts = {view: one.definition.get("fact", "") for view, one in state.group_versions.items()}
     return Change(
-        what,
+        action,
         group.name,
         group.view,
-        said,
-        fill,
-        estimate(group, fill, known.held, facts) if fill else None,
-        group.view in known.registered,
-        known.published.get(group.view),
-        known.pins(group.view),
-        tuple(OlderVersion(one.view, one.nights, one.size, known.pins(one.view)) for one in others),
+        reasons,
+        backfill,
+        estimate(group, backfill, state.group_versions, facts) if backfill else None,
+        group.view in state.registered,
+        state.published.get(group.view),
+        state.pins(group.view),
+        tuple(OlderVersion(one.view, one.nights, one.size, state.pins(one.view)) for one in others),
     )
 
 
-def _since(old: GroupVersion, group: Group) -> list[str]:
+def _reasons(old: GroupVersion, group: Group) -> list[str]:
     return differences(old.definition, definition(group)) if old.definition else [UNKNOWN_DEFINITION]
 
 
-def _dropped(known: CatalogueState) -> list[Change]:
+def _dropped(state: CatalogueState) -> list[Change]:
     """Return the groups that the lake or Feast has and the catalogue no longer, or no source feeds any more."""
     declared = {group.name for group in CATALOGUE}
-    delivered = {group.name for group in groups_of(known.ws.company)}
-    views = {one.removesuffix("__live") for one in known.registered} | known.held.keys() | known.published.keys()
+    delivered = {group.name for group in groups_of(state.ws.company)}
+    views = (
+        {one.removesuffix("__live") for one in state.registered} | state.group_versions.keys() | state.published.keys()
+    )
     found = []
     for name in sorted({view.rpartition("_")[0] for view in views} - delivered):
         why = "no source delivers its fact any more" if name in declared else "it is not in the catalogue any more"
-        versions = known.versions(name)
+        versions = state.versions(name)
         newest = versions[0].view if versions else max(v for v in views if v.rpartition("_")[0] == name)
-        old = tuple(OlderVersion(one.view, one.nights, one.size, known.pins(one.view)) for one in versions)
+        old = tuple(OlderVersion(one.view, one.nights, one.size, state.pins(one.view)) for one in versions)
         pinned = tuple(sorted({pin for one in old for pin in one.pinned_by}))
-        change = Change("drop", name, newest, (why,), pinned_by=pinned, old=old)
+        change = Change("drop", name, newest, (why,), pinned_by=pinned, older_versions=old)
         found.append(change)
     return found
 
@@ -200,24 +202,29 @@ def as_json(change: Change) -> dict[str, Any]:
     """Return a change as JSON-able values."""
     expected = change.estimate
     return {
-        "what": change.what,
+        "action": change.action,
         "group": change.group,
         "view": change.view,
-        "said": list(change.said),
-        "fill": [str(change.fill.first), str(change.fill.last)] if change.fill else None,
+        "reasons": list(change.reasons),
+        "backfill": [str(change.backfill.first), str(change.backfill.last)] if change.backfill else None,
         "estimate": {
             "nights": expected.nights,
             "seconds": expected.seconds,
             "rows": expected.rows,
-            "by": list(expected.by),
+            "based_on": list(expected.based_on),
         }
         if expected
         else None,
         "registered": change.registered,
         "published": change.published,
         "pinned_by": list(change.pinned_by),
-        "old": [
-            {"view": old.view, "newest": str(old.nights.last), "bytes": old.size, "pinned_by": list(old.pinned_by)}
-            for old in change.old
+        "older_versions": [
+            {
+                "view": old.view,
+                "newest_night": str(old.nights.last),
+                "bytes": old.size,
+                "pinned_by": list(old.pinned_by),
+            }
+            for old in change.older_versions
         ],
     }

@@ -83,7 +83,7 @@ class ModelUse:
         return f"{self.model} v{self.version} ({self.state})"
 
 
-def held(ws: Workspace) -> dict[str, GroupVersion]:
+def group_versions(ws: Workspace) -> dict[str, GroupVersion]:
     """Return every version of every group that the lake holds, by view."""
     found = {}
     for table in ws.lake.tables():
@@ -91,17 +91,17 @@ def held(ws: Workspace) -> dict[str, GroupVersion]:
             view = table.removeprefix(FEATURES)
             commits = tuple(ws.lake.commits(table))
             nights = Nights(min(c.nights.first for c in commits), max(c.nights.last for c in commits))
-            found[view] = GroupVersion(view, nights, size(ws, view), commits)
+            found[view] = GroupVersion(view, nights, disk_bytes(ws, view), commits)
     return found
 
 
-def size(ws: Workspace, view: str) -> int:
+def disk_bytes(ws: Workspace, view: str) -> int:
     """Return the bytes on disk of a view's two tables, with the older versions of nights that were written again."""
     folders = (Path(ws.lake.path(f"{layer}{view}")) for layer in (TILES, FEATURES))
     return sum(file.stat().st_size for folder in folders for file in folder.glob("*/*.parquet"))
 
 
-def uses(ws: Workspace) -> dict[str, list[ModelUse]]:
+def model_uses(ws: Workspace) -> dict[str, list[ModelUse]]:
     """Return per view the versions of models that were trained on it; a live view counts as its group's."""
     found: dict[str, list[ModelUse]] = {}
     for manifest in versions(ws):
@@ -109,13 +109,13 @@ def uses(ws: Workspace) -> dict[str, list[ModelUse]]:
         for feature in manifest.features:
             view = feature.ref.partition(":")[0].removesuffix("__live")
             by_view.setdefault(view, []).append(feature.name)
-        state = state_of(ws, manifest)
+        state = model_state(ws, manifest)
         for view, features in by_view.items():
             found.setdefault(view, []).append(ModelUse(manifest.name, manifest.version, state, tuple(features)))
     return found
 
 
-def state_of(ws: Workspace, manifest: Manifest) -> str:
+def model_state(ws: Workspace, manifest: Manifest) -> str:
     """Return whether a version serves, is the newest, or neither."""
     serving, last = champion(ws, manifest.name), read_json(ws.folder("models") / manifest.name / LAST)
     if serving and serving.version == manifest.version:

@@ -61,7 +61,7 @@ class MismatchedSample:
 
 @dataclass(frozen=True)
 class Attribution:
-    """A cause, with what else is known of it."""
+    """The cause of a wrong value, with a detail for the reader."""
 
     cause: str
     detail: str = ""
@@ -79,38 +79,38 @@ def same_value(one: Any, other: Any) -> bool:
 
 
 def attribute(
-    ws: Workspace, engine: Engine, group: Group, suspects: Sequence[MismatchedSample]
+    ws: Workspace, engine: Engine, group: Group, mismatched: Sequence[MismatchedSample]
 ) -> list[dict[str, Attribution]]:
-    """Return for each suspect the cause of every wrong value."""
-    named = [_by_sight(group, suspect) for suspect in suspects]
-    _by_expiry(ws, engine, group, _left(suspects, named))
+    """Return for each mismatched sample the cause of every wrong value."""
+    causes = [_by_inspection(group, mismatch) for mismatch in mismatched]
+    _by_expiry(ws, engine, group, _unexplained(mismatched, causes))
     for links in OTHER_LINKS:
-        _by_identity(ws, engine, group, _left(suspects, named), links)
-    _by_zone(ws, engine, group, _left(suspects, named))
-    for suspect, found in zip(suspects, named, strict=True):
-        found |= {name: Attribution("transform") for name in suspect.wrong if name not in found}
-    return named
+        _by_identity(ws, engine, group, _unexplained(mismatched, causes), links)
+    _by_zone(ws, engine, group, _unexplained(mismatched, causes))
+    for mismatch, found in zip(mismatched, causes, strict=True):
+        found |= {name: Attribution("transform") for name in mismatch.wrong if name not in found}
+    return causes
 
 
 Unexplained = list[tuple[MismatchedSample, dict[str, Attribution], tuple[str, ...]]]
 
 
-def _left(suspects: Sequence[MismatchedSample], named: Sequence[dict[str, Attribution]]) -> Unexplained:
-    """Return the suspects with values that have no cause yet, and those values."""
-    both = zip(suspects, named, strict=True)
-    left = ((one, found, tuple(name for name in one.wrong if name not in found)) for one, found in both)
-    return [(one, found, names) for one, found, names in left if names]
+def _unexplained(mismatched: Sequence[MismatchedSample], causes: Sequence[dict[str, Attribution]]) -> Unexplained:
+    """Return the samples with values that have no cause yet, the causes found so far, and those values."""
+    pairs = zip(mismatched, causes, strict=True)
+    unexplained = ((one, found, tuple(name for name in one.wrong if name not in found)) for one, found in pairs)
+    return [(one, found, names) for one, found, names in unexplained if names]
 
 
-def _by_sight(group: Group, suspect: MismatchedSample) -> dict[str, Attribution]:
-    """Name what needs no second computation."""
-    sample = suspect.sample
+def _by_inspection(group: Group, mismatch: MismatchedSample) -> dict[str, Attribution]:
+    """Return the causes that need no second computation."""
+    sample = mismatch.sample
     if sample.definition != group.version:
         detail = f"written under {sample.definition or 'none'}, the view has {group.version}"
-        return {name: Attribution("definition version", detail) for name in suspect.wrong}
-    if suspect.truth is None:
+        return {name: Attribution("definition version", detail) for name in mismatch.wrong}
+    if mismatch.truth is None:
         return {}
-    pairs = {name: (sample.values[name], suspect.truth[name]) for name in suspect.wrong}
+    pairs = {name: (sample.values[name], mismatch.truth[name]) for name in mismatch.wrong}
     return {
         name: Attribution("type", f"{type(served).__name__} for {type(true).__name__}")
         for name, (served, true) in pairs.items()
@@ -128,68 +128,68 @@ def _alike(served: Any, true: Any) -> bool:
         return False
 
 
-def _by_expiry(ws: Workspace, engine: Engine, group: Group, left: Unexplained) -> None:
-    live = [one for one in left if one[0].sample.rung == "live"]
-    asked = [
+def _by_expiry(ws: Workspace, engine: Engine, group: Group, unexplained: Unexplained) -> None:
+    live = [one for one in unexplained if one[0].sample.rung == "live"]
+    queries = [
         ValueQuery(one.sample.id, one.sample.event_us, known)
         for one, _, _ in live
         for known in (one.sample.knew_us, one.sample.known_us)
     ]
-    found = recompute(ws, engine, group, asked)
+    found = recompute(ws, engine, group, queries)
     older = {id(one): found[2 * place : 2 * place + 2] for place, (one, _, _) in enumerate(live)}
-    for one, named, names in left:
+    for one, causes, names in unexplained:
         rows = older.get(id(one), [one.then] if one.then is not None else [])
         if any(_agree(one.sample.values, row, names) for row in rows):
-            named |= {name: Attribution("expiry") for name in names}
+            causes |= {name: Attribution("expiry") for name in names}
 
 
-def _by_identity(ws: Workspace, engine: Engine, group: Group, left: Unexplained, links: Links) -> None:
+def _by_identity(ws: Workspace, engine: Engine, group: Group, unexplained: Unexplained, links: Links) -> None:
     if not group.entity.linked:
         return
-    asked = [ValueQuery(one.sample.id, one.sample.at_us, one.sample.knew_us) for one, _, _ in left]
-    for (one, named, names), row in zip(left, recompute(ws, engine, group, asked, links), strict=True):
-        if _agree(one.sample.values, row, _untold(one, named)):
-            named |= {name: Attribution("identity", OTHER_LINKS[links]) for name in names}
+    queries = [ValueQuery(one.sample.id, one.sample.at_us, one.sample.knew_us) for one, _, _ in unexplained]
+    for (one, causes, names), row in zip(unexplained, recompute(ws, engine, group, queries, links), strict=True):
+        if _agree(one.sample.values, row, _unattributed(one, causes)):
+            causes |= {name: Attribution("identity", OTHER_LINKS[links]) for name in names}
 
 
-def _by_zone(ws: Workspace, engine: Engine, group: Group, left: Unexplained) -> None:
-    asked = [
+def _by_zone(ws: Workspace, engine: Engine, group: Group, unexplained: Unexplained) -> None:
+    queries = [
         ValueQuery(one.sample.id, one.sample.at_us + offset * QUARTER_US, one.sample.knew_us)
-        for one, _, _ in left
+        for one, _, _ in unexplained
         for offset in OFFSETS
     ]
-    rows = recompute(ws, engine, group, asked)
+    rows = recompute(ws, engine, group, queries)
     fits = [
         [
             offset
             for offset, row in zip(OFFSETS, rows[place * len(OFFSETS) :], strict=False)
-            if _agree(one.sample.values, row, _untold(one, named))
+            if _agree(one.sample.values, row, _unattributed(one, causes))
         ]
-        for place, (one, named, _) in enumerate(left)
+        for place, (one, causes, _) in enumerate(unexplained)
     ]
-    for offset in _zones(fits, [len(names) for _, _, names in left]):
-        for (_, named, names), fitting in zip(left, fits, strict=True):
+    for offset in _zones(fits, [len(names) for _, _, names in unexplained]):
+        for (_, causes, names), fitting in zip(unexplained, fits, strict=True):
             if offset in fitting:
-                named |= {name: Attribution("time zone", _hours(offset)) for name in names if name not in named}
+                causes |= {name: Attribution("time zone", _hours(offset)) for name in names if name not in causes}
 
 
 def _zones(fits: Sequence[Sequence[int]], weights: Sequence[int]) -> Iterator[int]:
     """Yield the offsets that explain most values, each judged by what those before it left."""
-    left = list(range(len(fits)))
+    unexplained = list(range(len(fits)))
     for _ in range(ZONES):
         explained = Counter[int]()
-        for place in left:
+        for place in unexplained:
             explained.update(dict.fromkeys(fits[place], weights[place]))
         best = max(OFFSETS, key=lambda offset: explained[offset])
         if explained[best] < PROOF:
             return
         yield best
-        left = [place for place in left if best not in fits[place]]
+        unexplained = [place for place in unexplained if best not in fits[place]]
 
 
-def _untold(one: MismatchedSample, named: Mapping[str, Attribution]) -> tuple[str, ...]:
-    """Return the served features that no other cause has explained: all of them must fit."""
-    return tuple(name for name in one.sample.values if name not in named)
+def _unattributed(one: MismatchedSample, causes: Mapping[str, Attribution]) -> tuple[str, ...]:
+    """Return the served features without a cause so far: an explanation has to fit all of them."""
+    return tuple(name for name in one.sample.values if name not in causes)
 
 
 def _agree(served: Mapping[str, Any], row: Mapping[str, Any], names: Sequence[str]) -> bool:

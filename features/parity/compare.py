@@ -2,7 +2,7 @@
 
 Samples come from responses, never from who wrote the values. Each is computed twice from silver: as known when it was
 served, where any difference is a fault and gets its cause (``causes.py``); and as known now, where a difference is
-*late*: no fault, and the events behind it are named (``late.py``). Comes after a closed night; ``parity_report.py``
+*late*: no fault, and the events behind it are named (``late.py``). Comes after a closed night; ``report.py``
 writes down what is found here.
 
 A sample is judged once the night that closes what it knew is through; until then it is pending.
@@ -42,7 +42,7 @@ GRACE_US = 1_000_000
 
 
 @dataclass(frozen=True)
-class JudgedSample:
+class ComparedSample:
     """A sample beside what it should have been.
 
     Attributes
@@ -61,8 +61,8 @@ class JudgedSample:
     before: Values | None
 
     @property
-    def question(self) -> ValueQuery:
-        """What was asked when it was served."""
+    def query(self) -> ValueQuery:
+        """The query that gives what should have been served."""
         return ValueQuery(self.sample.id, self.sample.at_us, self.sample.knew_us)
 
     @cached_property
@@ -83,8 +83,8 @@ class JudgedSample:
         return tuple(name for name, value in values.items() if name not in row or not same_value(value, row[name]))
 
 
-def judge(ws: Workspace, night: date, days: int = DAYS) -> ParityResult:
-    """Compare the values served on the last days of a night, and since, with what the facts say.
+def compare(ws: Workspace, night: date, days: int = DAYS) -> ParityResult:
+    """Compare the values served on the last days up to a night, and since, with what the facts say.
 
     Parameters
     ----------
@@ -112,10 +112,10 @@ def judge(ws: Workspace, night: date, days: int = DAYS) -> ParityResult:
             known = [sample for sample in rows if sample.knew_us <= now_us]
             parity.pending += len(rows) - len(known)
             if group := groups.get(known[0].base if known else ""):
-                judged = _beside(ws, engine, group, known, now_us)
-                parity.retired += len(known) - len(judged)
-                parity.overdue += sum(_overdue(group, one.sample) for one in judged)
-                _count(parity, judged, _reasons(ws, engine, group, judged, now_us))
+                compared = _with_truth(ws, engine, group, known, now_us)
+                parity.retired += len(known) - len(compared)
+                parity.overdue += sum(_overdue(group, one.sample) for one in compared)
+                _add_counts(parity, compared, _reasons(ws, engine, group, compared, now_us))
             else:
                 parity.retired += len(known)
     return parity
@@ -133,19 +133,21 @@ def _by_view(rows: Sequence[Sample]) -> Iterator[list[Sample]]:
         yield list(found)
 
 
-def _beside(ws: Workspace, engine: Engine, group: Group, samples: Sequence[Sample], now_us: int) -> list[JudgedSample]:
-    """Return samples of one view beside what they should have been; those that cannot be told are left out."""
+def _with_truth(
+    ws: Workspace, engine: Engine, group: Group, samples: Sequence[Sample], now_us: int
+) -> list[ComparedSample]:
+    """Return samples of one view with what they should have been; nights published again since are left out."""
     if samples[0].rung == "live":
-        asked = [ValueQuery(one.id, one.at_us, known) for one in samples for known in (one.knew_us, now_us)]
-        values = recompute(ws, engine, group, asked)
-        both = zip(samples, values[::2], values[1::2], strict=True)
-        return [JudgedSample(one, truth, later, None) for one, truth, later in both]
+        queries = [ValueQuery(one.id, one.at_us, known) for one in samples for known in (one.knew_us, now_us)]
+        values = recompute(ws, engine, group, queries)
+        pairs = zip(samples, values[::2], values[1::2], strict=True)
+        return [ComparedSample(one, truth, later, None) for one, truth, later in pairs]
     again = superseded(ws, group, samples)
     samples = [sample for sample, gone in zip(samples, again, strict=True) if not gone]
     now = recompute(ws, engine, group, [ValueQuery(one.id, one.at_us, now_us) for one in samples])
     published = as_published(ws, group, samples)
-    beside = zip(samples, published, now, strict=True)
-    return [JudgedSample(one, found.newest, later, found.row) for one, found, later in beside]
+    rows = zip(samples, published, now, strict=True)
+    return [ComparedSample(one, found.newest, later, found.row) for one, found, later in rows]
 
 
 def _overdue(group: Group, sample: Sample) -> bool:
@@ -157,33 +159,35 @@ def _overdue(group: Group, sample: Sample) -> bool:
 Reasons = tuple[Mapping[str, Attribution], Mapping[str, list[str]]]
 
 
-def _reasons(ws: Workspace, engine: Engine, group: Group, judged: Sequence[JudgedSample], now_us: int) -> list[Reasons]:
+def _reasons(
+    ws: Workspace, engine: Engine, group: Group, compared: Sequence[ComparedSample], now_us: int
+) -> list[Reasons]:
     """Return for each row the causes of what was wrong, and the events of what is late."""
-    wrong = [one for one in judged if one.wrong]
-    late = [one for one in judged if one.differing]
-    suspects = [MismatchedSample(one.sample, one.truth, one.before, one.wrong) for one in wrong[:EXAMINED]]
-    causes = attribute(ws, engine, group, suspects)
+    wrong = [one for one in compared if one.wrong]
+    late = [one for one in compared if one.differing]
+    mismatched = [MismatchedSample(one.sample, one.truth, one.before, one.wrong) for one in wrong[:EXAMINED]]
+    causes = attribute(ws, engine, group, mismatched)
     causes += [dict.fromkeys(one.wrong, Attribution(NOT_EXAMINED)) for one in wrong[EXAMINED:]]
-    asked, differing = [one.question for one in late], [one.differing for one in late]
-    events = events_since(ws, engine, group, asked, differing, now_us) if late else []
-    named = {id(one): found for one, found in zip(wrong, causes, strict=True)}
-    behind = {id(one): found for one, found in zip(late, events, strict=True)}
-    return [(named.get(id(one), {}), behind.get(id(one), {})) for one in judged]
+    queries, differing = [one.query for one in late], [one.differing for one in late]
+    events = events_since(ws, engine, group, queries, differing, now_us) if late else []
+    causes_of = {id(one): found for one, found in zip(wrong, causes, strict=True)}
+    events_of = {id(one): found for one, found in zip(late, events, strict=True)}
+    return [(causes_of.get(id(one), {}), events_of.get(id(one), {})) for one in compared]
 
 
-def _count(parity: ParityResult, judged: Sequence[JudgedSample], reasons: Sequence[Reasons]) -> None:
-    for one, (causes, events) in zip(judged, reasons, strict=True):
+def _add_counts(parity: ParityResult, compared: Sequence[ComparedSample], reasons: Sequence[Reasons]) -> None:
+    for one, (causes, events) in zip(compared, reasons, strict=True):
         day = parity.days.setdefault(EPOCH_DAY + one.sample.served_us // DAY_MICROS * DAY, ValueCounts())
         parity.judged += 1
         for name in one.sample.values:
             cause = causes[name].cause if name in causes else LATE if name in events else EQUAL
-            parity.tallies.setdefault((one.sample.view, name), ValueCounts()).count(cause)
+            parity.counts.setdefault((one.sample.view, name), ValueCounts()).count(cause)
             day.count(cause)
         parity.differences += _differences(one, causes, events)
 
 
 def _differences(
-    one: JudgedSample, causes: Mapping[str, Attribution], events: Mapping[str, list[str]]
+    one: ComparedSample, causes: Mapping[str, Attribution], events: Mapping[str, list[str]]
 ) -> Iterator[Difference]:
     for feature, cause in causes.items():
         truth = one.truth.get(feature) if one.truth is not None else None

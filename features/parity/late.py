@@ -1,7 +1,7 @@
 """Why a value that was true when it was served would be another now: the events that came, went or changed since.
 
 A live value knows what was known when it was served. What arrives late, is revised, retracted, or turns out to be
-somebody else's changes the value as known now, and no fault is in that. The parity meter names those events.
+of another entity changes the value as known now, and no fault is in that. The parity meter names those events.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,32 +36,32 @@ def events_since(
     ws: Workspace,
     engine: Engine,
     group: Group,
-    asked: Sequence[ValueQuery],
+    queries: Sequence[ValueQuery],
     differing: Sequence[Sequence[str]],
     now_us: int,
 ) -> list[dict[str, list[str]]]:
-    """Return per question, and per feature that differs now, the ids of the events that explain it.
+    """Return per query, and per feature that differs now, the ids of the events that explain it.
 
     Parameters
     ----------
     asked
-        The questions, each with what it knew.
+        What was served, each with until when facts were known.
     differing
-        The features of each question whose value is another as known now.
+        The features of each query whose value is another as known now.
     now_us
         Until when a fact counts as known now, microseconds.
     """
     changed: dict[int, dict[str, list[Row]]] = {}
-    for row in engine.to_arrow(_changed(ws, engine, group, asked, now_us)).to_pylist():
+    for row in engine.to_arrow(_changed(ws, engine, group, queries, now_us)).to_pylist():
         changed.setdefault(row[PLACE], {}).setdefault(row["event_id"], []).append(row)
     return [
         {name: _behind(group, name, one.at_us, changed.get(place, {})) for name in names}
-        for place, (one, names) in enumerate(zip(asked, differing, strict=True))
+        for place, (one, names) in enumerate(zip(queries, differing, strict=True))
     ]
 
 
-def _changed(ws: Workspace, engine: Engine, group: Group, asked: Sequence[ValueQuery], now_us: int) -> Table:
-    """Return the versions of facts that a question saw and would not see now, or the other way round."""
+def _changed(ws: Workspace, engine: Engine, group: Group, queries: Sequence[ValueQuery], now_us: int) -> Table:
+    """Return the versions of facts that a query saw then and would not see now, or the other way round."""
     last = EPOCH_DAY + timedelta(days=now_us // DAY_MICROS)
     columns = {*SILVER_COLUMNS, "source_id", group.entity.columns[group.fact], *group.columns}
     silver = silver_table(ws, engine, group.fact, columns, last)
@@ -72,10 +72,10 @@ def _changed(ws: Workspace, engine: Engine, group: Group, asked: Sequence[ValueQ
         "differing",
         pa.table(
             {
-                PLACE: pa.array(range(len(asked)), pa.int64()),
-                "asked_entity": pa.array([one.entity for one in asked], pa.string()),
-                "at_us": pa.array([one.at_us for one in asked], pa.int64()),
-                "knew_us": pa.array([one.known_us for one in asked], pa.int64()),
+                PLACE: pa.array(range(len(queries)), pa.int64()),
+                "asked_entity": pa.array([one.entity for one in queries], pa.string()),
+                "at_us": pa.array([one.at_us for one in queries], pa.int64()),
+                "knew_us": pa.array([one.known_us for one in queries], pa.int64()),
             }
         ),
     )

@@ -21,13 +21,13 @@ def draw(parity: ParityResult, path: Path) -> None:
     views = _by_view(parity)
     figure = Figure(figsize=(10, 1.8 + 0.32 * max(len(views), 4)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    whole = parity.whole
-    wrong, judged = whole.mismatches.total(), f"{whole.sampled:,} values in {parity.judged:,} rows"
-    figure.suptitle(f"Parity by night {parity.night}: {wrong:,} mismatches, {whole.late:,} late, {judged}", fontsize=11)
-    shown = [LATE, *(cause for cause in (*CAUSES, NOT_EXAMINED) if whole.mismatches[cause])]
+    total = parity.total
+    wrong, judged = total.mismatches.total(), f"{total.sampled:,} values in {parity.judged:,} rows"
+    figure.suptitle(f"Parity by night {parity.night}: {wrong:,} mismatches, {total.late:,} late, {judged}", fontsize=11)
+    shown = [LATE, *(cause for cause in (*CAUSES, NOT_EXAMINED) if total.mismatches[cause])]
     _bars(left, views, shown, "by view")
     left.invert_yaxis()
-    _bars(right, {f"{day:%d %b}": tally for day, tally in sorted(parity.days.items())}, shown, "by day of serving")
+    _bars(right, {f"{day:%d %b}": counts for day, counts in sorted(parity.days.items())}, shown, "by day of serving")
     right.invert_yaxis()
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
@@ -36,18 +36,18 @@ def draw(parity: ParityResult, path: Path) -> None:
 
 def _by_view(parity: ParityResult) -> dict[str, ValueCounts]:
     views: dict[str, ValueCounts] = {}
-    for (view, _feature), tally in sorted(parity.tallies.items()):
-        views.setdefault(view, ValueCounts()).add(tally)
+    for (view, _feature), counts in sorted(parity.counts.items()):
+        views.setdefault(view, ValueCounts()).add(counts)
     return views
 
 
-def _bars(axes: "Axes", tallies: Mapping[str, ValueCounts], shown: Sequence[str], title: str) -> None:
+def _bars(axes: "Axes", counts: Mapping[str, ValueCounts], shown: Sequence[str], title: str) -> None:
     """Draw a bar for each tally: what of its values is late, and what is wrong for which cause."""
-    names = [f"{name} ({tally.sampled:,})" for name, tally in tallies.items()]
+    names = [f"{name} ({counts.sampled:,})" for name, counts in counts.items()]
     before = [0.0] * len(names)
     for cause in shown:
-        counted = [tally.late if cause == LATE else tally.mismatches[cause] for tally in tallies.values()]
-        shares = [100 * count / tally.sampled for count, tally in zip(counted, tallies.values(), strict=True)]
+        counted = [counts.late if cause == LATE else counts.mismatches[cause] for counts in counts.values()]
+        shares = [100 * count / counts.sampled for count, counts in zip(counted, counts.values(), strict=True)]
         axes.barh(names, shares, left=before, color=SHADES[cause], label=cause, height=0.65)
         before = [one + other for one, other in zip(before, shares, strict=True)]
     for place, share in enumerate(before):

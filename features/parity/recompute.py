@@ -28,7 +28,7 @@ Values = dict[str, Any]
 
 
 class ValueQuery(NamedTuple):
-    """Whose values, at the end of which windows, and until when a fact had to be known; microseconds."""
+    """An entity, the end of the windows, and until when a fact had to be known; microseconds."""
 
     entity: str
     at_us: int
@@ -43,15 +43,15 @@ class PublishedRows(NamedTuple):
 
 
 def recompute(
-    ws: Workspace, engine: Engine, group: Group, asked: Sequence[ValueQuery], links: historical.Links = "then"
+    ws: Workspace, engine: Engine, group: Group, queries: Sequence[ValueQuery], links: historical.Links = "then"
 ) -> list[Values]:
-    """Return the values of a group for some questions, from silver, in one query."""
+    """Return the values of a group for some entities and moments, from silver, in one query."""
     spine = pa.table(
         {
-            group.entity.key: pa.array([one.entity for one in asked], pa.string()),
-            historical.TIME: pa.array([one.at_us for one in asked], pa.int64()).cast(STAMP),
-            historical.KNOWN: pa.array([one.known_us for one in asked], pa.int64()).cast(STAMP),
-            POSITION: pa.array(range(len(asked)), pa.int64()),
+            group.entity.key: pa.array([one.entity for one in queries], pa.string()),
+            historical.TIME: pa.array([one.at_us for one in queries], pa.int64()).cast(STAMP),
+            historical.KNOWN: pa.array([one.known_us for one in queries], pa.int64()).cast(STAMP),
+            POSITION: pa.array(range(len(queries)), pa.int64()),
         }
     )
     rows: list[Values] = historical.compute(ws, engine, group, spine, links=links).drop([POSITION]).to_pylist()
@@ -59,7 +59,7 @@ def recompute(
 
 
 def superseded(ws: Workspace, group: Group, samples: Sequence[Sample]) -> list[bool]:
-    """Tell of which nightly samples the night was published again with other rows after they were served."""
+    """Return of which nightly samples the night was published again with other rows after they were served."""
     times = {day: _micros(night.published_at) for day, night in read_record(path_of(ws)).of(group.view).items()}
     return [times.get(_night(sample.event_us), 0) > sample.served_us for sample in samples]
 
@@ -69,7 +69,7 @@ def as_published(ws: Workspace, group: Group, samples: Sequence[Sample]) -> list
 
     Returns
     -------
-    list of Published
+    list of PublishedRows
         The row of the sample's night, none where that night has none of this entity; and the newest row of the nights
         that were surely online when it was served.
     """
@@ -83,7 +83,7 @@ def as_published(ws: Workspace, group: Group, samples: Sequence[Sample]) -> list
             "since": pa.array([_micros(night.published_at) for night in published.values()], pa.int64()),
         }
     )
-    asked = pa.table(
+    queries = pa.table(
         {
             "place": pa.array(range(len(samples)), pa.int64()),
             "id": [sample.id for sample in samples],
@@ -93,7 +93,7 @@ def as_published(ws: Workspace, group: Group, samples: Sequence[Sample]) -> list
     )
     names = ", ".join(f'f."{feature.name}"' for feature in group.outputs)
     with ws.lake.connect() as connection:
-        connection.register("asked", asked)
+        connection.register("asked", queries)
         connection.register("nights", nights)
         view = ws.lake.view(connection, table)
         found = connection.sql(

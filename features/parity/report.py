@@ -1,6 +1,6 @@
 """What the parity meter found, written down: ``reports/parity/<night>.json`` and a picture beside it.
 
-Comes after ``parity.py``; the DAG of parity and ``rapport parity`` call it.
+Comes after ``compare.py``; the DAG of parity and ``rapport parity`` call it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from features.parity.causes import CAUSES
-from features.parity.compare import DAYS, judge
+from features.parity.compare import DAYS, compare
 from features.parity.plot import draw
 from features.parity.result import LATE, NOT_EXAMINED, Difference, ParityResult, ValueCounts
 from features.parity.samples import forget_samples
@@ -38,7 +38,7 @@ def measure(ws: Workspace, night: date, days: int = DAYS) -> dict[str, Any]:
     Rejected
         The night was not built.
     """
-    parity = judge(ws, night, days)
+    parity = compare(ws, night, days)
     content = report(parity) | {"plot": str(file_of(ws, night, "png"))}
     draw(parity, file_of(ws, night, "png"))
     write_json(file_of(ws, night, "json"), content)
@@ -55,7 +55,7 @@ def file_of(ws: Workspace, night: date, kind: str) -> Path:
 
 def report(parity: ParityResult) -> dict[str, Any]:
     """Return what was found as JSON-able values; rates are shares of the values sampled."""
-    whole = parity.whole
+    total = parity.total
     return {
         "night": str(parity.night),
         "verdict": parity.verdict,
@@ -67,14 +67,14 @@ def report(parity: ParityResult) -> dict[str, Any]:
             "unreadable": parity.unreadable,
             "overdue": parity.overdue,
         },
-        "values": _counts(whole),
-        "mismatch_rate": whole.mismatches.total() / whole.sampled if whole.sampled else None,
-        "late_rate": whole.late / whole.sampled if whole.sampled else None,
+        "values": _counts(total),
+        "mismatch_rate": total.mismatches.total() / total.sampled if total.sampled else None,
+        "late_rate": total.late / total.sampled if total.sampled else None,
         "features": [
-            {"view": view, "feature": feature, **_counts(tally)}
-            for (view, feature), tally in sorted(parity.tallies.items())
+            {"view": view, "feature": feature, **_counts(counts)}
+            for (view, feature), counts in sorted(parity.counts.items())
         ],
-        "days": {str(day): _counts(tally) for day, tally in sorted(parity.days.items())},
+        "days": {str(day): _counts(counts) for day, counts in sorted(parity.days.items())},
         "examples": [_example(one) for one in _chosen(parity.differences)],
     }
 
@@ -91,17 +91,17 @@ def sentence(report: Mapping[str, Any]) -> str:
     if not values["sampled"]:
         return "There are no samples to judge."
     wrong = ", ".join(f"{count:,} {cause}" for cause, count in values["mismatches"].items())
-    said = f"Of {values['sampled']:,} values {sum(values['mismatches'].values()):,} are mismatches"
-    said += (f" ({wrong})" if wrong else "") + f" and {values['late']:,} late"
-    return said + (f"; {overdue:,} live rows were passed off as fresh." if overdue else ".")
+    text = f"Of {values['sampled']:,} values {sum(values['mismatches'].values()):,} are mismatches"
+    text += (f" ({wrong})" if wrong else "") + f" and {values['late']:,} late"
+    return text + (f"; {overdue:,} live rows were passed off as fresh." if overdue else ".")
 
 
-def _counts(tally: ValueCounts) -> dict[str, Any]:
+def _counts(counts: ValueCounts) -> dict[str, Any]:
     return {
-        "sampled": tally.sampled,
-        "equal": tally.equal,
-        "late": tally.late,
-        "mismatches": dict(sorted(tally.mismatches.items())),
+        "sampled": counts.sampled,
+        "equal": counts.equal,
+        "late": counts.late,
+        "mismatches": dict(sorted(counts.mismatches.items())),
     }
 
 

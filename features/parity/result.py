@@ -28,7 +28,7 @@ class ValueCounts:
             self.mismatches[cause] += 1
 
     def add(self, other: "ValueCounts") -> None:
-        """Count what another tally counted."""
+        """Add the counts of another feature, view or day."""
         self.sampled += other.sampled
         self.equal += other.equal
         self.late += other.late
@@ -64,7 +64,7 @@ class ParityResult:
     Attributes
     ----------
     read, unreadable
-        Lines of samples, and those of them that are no sample.
+        Lines of samples, and those of them that cannot be read.
     pending
         Rows that know more than the night: a later one judges them.
     retired
@@ -73,8 +73,8 @@ class ParityResult:
         Rows that were compared.
     overdue
         Live rows passed off as fresh although the stream's log time lay too far behind (rule T9).
-    tallies
-        View and feature = what was counted.
+    counts
+        View and feature = how its values compare.
     days
         Day of serving = the same.
     differences
@@ -88,22 +88,22 @@ class ParityResult:
     retired: int = 0
     judged: int = 0
     overdue: int = 0
-    tallies: dict[tuple[str, str], ValueCounts] = field(default_factory=dict)
+    counts: dict[tuple[str, str], ValueCounts] = field(default_factory=dict)
     days: dict[date, ValueCounts] = field(default_factory=dict)
     differences: list[Difference] = field(default_factory=list)
 
     @property
-    def whole(self) -> ValueCounts:
-        """The tally over all features."""
+    def total(self) -> ValueCounts:
+        """The counts over all features."""
         total = ValueCounts()
-        for tally in self.tallies.values():
-            total.add(tally)
+        for counts in self.counts.values():
+            total.add(counts)
         return total
 
     @property
     def mismatches(self) -> int:
         """Values that were wrong when they were served."""
-        return self.whole.mismatches.total()
+        return self.total.mismatches.total()
 
     @property
     def verdict(self) -> str:

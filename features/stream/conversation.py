@@ -1,8 +1,8 @@
 """The conversation in progress: its features by the same algebra, over turns that are no facts yet.
 
 The groups of the catalogue about a conversation are compiled once per process, each into one DuckDB statement that is
-prepared; it answers any number of conversations at a time. The online service keeps the turns and asks here; it
-imports this module in a thread of its own, because of what comes with it.
+prepared; it answers any number of conversations at a time. The online service keeps the turns and calls this; it
+imports the module in a thread of its own, because Ibis and DuckDB take seconds to import.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from features.compute.ordering import order_key
 from features.compute.windowing import hop_micros, tile_of
 from features.declare.entity import TICKET
 from features.declare.group import Group
-from features.stream.live_values import evaluated, plain_measures
+from features.stream.live_values import evaluated_columns, measures_over_evaluated
 from features.stream.turns import FACT, Conversation
 from rapport_feast.errors import Rejected
 
@@ -41,7 +41,7 @@ MEMORY_LIMIT = "256MB"
 
 
 def conversation_groups() -> tuple[Group, ...]:
-    """Return the groups of the catalogue about a conversation; that it has a ticket already is not asked for."""
+    """Return the groups of the catalogue about a conversation; also of one that has no ticket yet."""
     groups = (group for group in CATALOGUE if group.entity is TICKET and group.fact == FACT)
     return tuple(replace(group, where=None) for group in groups)
 
@@ -66,17 +66,17 @@ class Conversations:
                 raise Rejected(f"group {group.name}", "columns that a turn has", ", ".join(sorted(unknown)))
             self._connection.execute(f"PREPARE group_{number} AS {statement(group)}")
 
-    def values(self, asked: Sequence[Conversation]) -> list[dict[str, Any]]:
-        """Return feature = value for each conversation; a turn after the moment asked about does not count yet."""
+    def values(self, conversations: Sequence[Conversation]) -> list[dict[str, Any]]:
+        """Return feature = value for each conversation; a turn after its moment does not count yet."""
         rows = [
             {POSITION: place, "t_us": one.t_us, "thread_id": one.thread_id, **turn._asdict()}
-            for place, one in enumerate(asked)
+            for place, one in enumerate(conversations)
             for turn in one.turns
         ]
         self._connection.register("given", pa.Table.from_pylist(rows, TURN_SCHEMA))
         self._connection.execute("DELETE FROM turns")
         self._connection.execute("INSERT INTO turns BY NAME SELECT * FROM given")
-        found: list[dict[str, Any]] = [{} for _ in asked]
+        found: list[dict[str, Any]] = [{} for _ in conversations]
         for number, group in enumerate(self.groups):
             # DuckDB adds whole numbers up in 128 bits.
             schema = pa.schema([(POSITION, pa.int64()), *((f.name, outputs.ARROW[f.dtype]) for f in group.outputs)])
@@ -93,29 +93,29 @@ class Conversations:
 def statement(group: Group) -> str:
     """Return the SQL of a group's values over the table ``turns``, for every conversation in it.
 
-    Each step is materialised: what a measure takes from a turn is said once, however many windows it has.
+    Each step is materialised: the expressions of a measure are evaluated once, however many windows it has.
     """
     turns = ibis.table(
         ibis.schema({field.name: "string" if field.type == pa.string() else "int64" for field in TURN_SCHEMA}), "turns"
     )
-    seen = turns.filter(turns.event_us <= turns.t_us).mutate(
+    visible = turns.filter(turns.event_us <= turns.t_us).mutate(
         tile=tile_of(turns.event_us, hop_micros(group)), order_key=order_key(turns.event_us, turns.event_id)
     )
-    facts = seen.select(POSITION, "t_us", "event_us", "tile", "order_key", **evaluated(group, seen))
+    facts = visible.select(POSITION, "t_us", "event_us", "tile", "order_key", **evaluated_columns(group, visible))
     steps: dict[str, Table] = {"facts": facts}
     rows = ibis.table(facts.schema(), "facts")
     lengths = bands.lengths_of(group)
-    banded = rows.mutate(low=bands.number_of(~bands.inside(group, rows, window) for window in lengths))
+    banded = rows.mutate(low=bands.count_true(~bands.inside(group, rows, window) for window in lengths))
     inside = banded.filter(banded.low < len(lengths)).mutate(high=ibis.literal(len(lengths), "int64"))
-    steps["banded"] = bands.prepared(group, inside, plain_measures(group))
-    steps["states"] = bands.spread(group, ibis.table(steps["banded"].schema(), "banded"), [POSITION])
-    asked = turns.select(POSITION, "t_us").distinct()
-    states = asked.left_join(ibis.table(steps["states"].schema(), "states"), POSITION, rname="{name}_right")
+    steps["banded"] = bands.prepared(group, inside, measures_over_evaluated(group))
+    steps["states"] = bands.spread_to_windows(group, ibis.table(steps["banded"].schema(), "banded"), [POSITION])
+    spine = turns.select(POSITION, "t_us").distinct()
+    states = spine.left_join(ibis.table(steps["states"].schema(), "states"), POSITION, rname="{name}_right")
     kept = [name for name in steps["states"].columns if name != POSITION]
-    whole = states.select(POSITION, "t_us", *kept).mutate(**{ENTITY: ibis.literal("")})
-    last = outputs.finished(group, whole, whole.t_us, [POSITION]).drop(group.entity.key)
-    before = ", ".join(f"{name} AS MATERIALIZED ({_sql(step)})" for name, step in steps.items())
-    return f"WITH {before} {_sql(last)}"
+    complete = states.select(POSITION, "t_us", *kept).mutate(**{ENTITY: ibis.literal("")})
+    last = outputs.finished(group, complete, complete.t_us, [POSITION]).drop(group.entity.key)
+    with_steps = ", ".join(f"{name} AS MATERIALIZED ({_sql(step)})" for name, step in steps.items())
+    return f"WITH {with_steps} {_sql(last)}"
 
 
 def _sql(step: Table) -> str:

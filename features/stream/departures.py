@@ -19,19 +19,25 @@ EVENT_US, KNOWN_US, VALID_US = "event_us", "known_us", "valid_until_us"
 
 
 def entity_heads(group: Group, facts: Table, known_us: int) -> Table:
-    """Return for each entity when its last event was, when it was last heard of, and when something last left it."""
+    """Return for each entity the times of the facts known at the start, of which soon only tiles are left.
+
+    Returns
+    -------
+    ibis.Table
+        ``entity``, the last ``event_us``, ``known_us`` of the last change, ``moved_us`` of the last departure or 0.
+    """
     at = facts.mutate(t_us=ibis.literal(known_us, "int64"), known_us=ibis.literal(known_us, "int64"))
-    heard = ibis.greatest(at.known_from, ibis.ifelse(at.known_until < FOREVER, at.known_until, 0))
+    last_change = ibis.greatest(at.known_from, ibis.ifelse(at.known_until < FOREVER, at.known_until, 0))
     return at.group_by(ENTITY).agg(
         event_us=at.event_us.max(),
-        known_us=heard.max(),
-        moved_us=_last_departure(group, at, at.event_us, at.known_from, _by(at)).max().fill_null(0),
+        known_us=last_change.max(),
+        moved_us=_last_departure(group, at, at.event_us, at.known_from, _until_now(at)).max().fill_null(0),
     )
 
 
 @dataclass(frozen=True)
 class Departures:
-    """When something leaves the windows of a group: so long after a moment of its own.
+    """When something leaves the windows of a group: a fixed length after a moment of its own.
 
     Attributes
     ----------
@@ -51,7 +57,7 @@ class Departures:
         return ibis.cases(*found, else_=0)
 
     def next(self, after: IntegerValue) -> IntegerValue:
-        """Return the first departure after a moment; none is for ever."""
+        """Return the first departure after a moment; ``FOREVER_US`` for none."""
         age = after - self.since
         return ibis.cases(*((age < length, self.since + length) for length in self.lengths), else_=FOREVER_US)
 
@@ -83,7 +89,7 @@ def _next_departure(group: Group, rows: Table, event_us: IntegerValue | None) ->
 
 
 def _tick(group: Group, rows: Table, at: IntegerValue, ahead: int) -> IntegerValue:
-    """Return when the weights of a decay moved last, or will move next; 0 or for ever if nothing is weighed.
+    """Return when the weights of a decay moved last, or will move next; 0 or ``FOREVER_US`` if nothing is weighed.
 
     They move one microsecond after each border of a hop, as long as there is something to weigh.
     """
@@ -96,51 +102,62 @@ def _tick(group: Group, rows: Table, at: IntegerValue, ahead: int) -> IntegerVal
     return ibis.ifelse(weighs, tick * hop + 1, never)
 
 
-def _by(facts: Table) -> IntegerValue:
-    """Return now, or when a fact ceased to stand, if that was before: what comes then is no departure of it."""
+def _until_now(facts: Table) -> IntegerValue:
+    """Return now, or the last moment at which a fact stood, if that was before: later it leaves no window."""
     return ibis.least(facts.t_us, facts.known_until - 1)
 
 
-def _ends(facts: Table) -> IntegerValue:
-    """Return when a fact will cease to stand, where that is known ahead."""
+def _known_end(facts: Table) -> IntegerValue:
+    """Return when a fact will cease to stand, where that is known ahead; ``FOREVER_US`` where it is not."""
     return ibis.ifelse(facts.known_until < FOREVER, facts.known_until, FOREVER_US)
 
 
-def value_times(group: Group, asked: Table, facts: Table, tiles: Table, heads: Table, begun_us: int) -> Table:
-    """Return the times of each value: the t of its windows, its last change in log time, and its next by itself.
+def value_times(group: Group, spine: Table, facts: Table, tiles: Table, heads: Table, start_us: int) -> Table:
+    """Return the times of each value, a row for each of the spine.
 
     They follow from what is known alone, not from the steps in which it became known, so that a runner that was down
     ends with the very same rows.
+
+    Parameters
+    ----------
+    spine, facts, tiles, heads, start_us
+        As of ``live_values``.
+
+    Returns
+    -------
+    ibis.Table
+        ``position``, ``event_us`` (the t of the windows), ``known_us`` (the last change in log time) and
+        ``valid_until_us`` (the next change without any new fact), int64 microseconds.
     """
-    joined = asked.join(facts, asked.entity == facts.entity, rname="{name}_right")
+    joined = spine.join(facts, spine.entity == facts.entity, rname="{name}_right")
     of_facts = joined.mutate(
-        heard=joined.known_from <= joined.known_us,
-        standing=joined.known_us < joined.known_until,
-        left=_last_departure(group, joined, joined.event_us, joined.known_from, _by(joined)),
+        known=joined.known_from <= joined.known_us,
+        stands=joined.known_us < joined.known_until,
+        left=_last_departure(group, joined, joined.event_us, joined.known_from, _until_now(joined)),
         next=_next_departure(group, joined, joined.event_us),
     )
     parts = of_facts.select(
         POSITION,
-        event=ibis.ifelse(of_facts.heard, ibis.greatest(of_facts.event_us, of_facts.left), 0),
+        event=ibis.ifelse(of_facts.known, ibis.greatest(of_facts.event_us, of_facts.left), 0),
         known=ibis.ifelse(
-            of_facts.heard,
-            ibis.greatest(of_facts.known_from, of_facts.left, ibis.ifelse(of_facts.standing, 0, of_facts.known_until)),
+            of_facts.known,
+            ibis.greatest(of_facts.known_from, of_facts.left, ibis.ifelse(of_facts.stands, 0, of_facts.known_until)),
             0,
         ),
         until=ibis.ifelse(
-            of_facts.heard,
-            ibis.ifelse(of_facts.standing, ibis.least(of_facts.next, _ends(of_facts)), FOREVER_US),
+            of_facts.known,
+            ibis.ifelse(of_facts.stands, ibis.least(of_facts.next, _known_end(of_facts)), FOREVER_US),
             of_facts.known_from,
         ),
     )
     if hops(group.longest):
-        near = asked.join(tiles, asked.entity == tiles.entity, rname="{name}_right")
+        near = spine.join(tiles, spine.entity == tiles.entity, rname="{name}_right")
         of_tiles = near.mutate(
-            left=_last_departure(group, near, None, ibis.literal(begun_us + 1, "int64"), near.t_us),
+            left=_last_departure(group, near, None, ibis.literal(start_us + 1, "int64"), near.t_us),
             next=_next_departure(group, near, None),
         )
         parts = parts.union(of_tiles.select(POSITION, event="left", known="left", until="next"))
-    of_heads = asked.join(heads, asked.entity == heads.entity, rname="head_{name}")
+    of_heads = spine.join(heads, spine.entity == heads.entity, rname="head_{name}")
     parts = parts.union(
         of_heads.select(
             POSITION,

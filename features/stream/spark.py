@@ -1,6 +1,6 @@
 """The stream on Spark: Structured Streaming reads the log, and Spark computes the same compiled groups (R58).
 
-``foreachBatch`` hands each micro-batch to the runner of ``stream.py``, which keeps what is known, publishes, and has
+``foreachBatch`` hands each micro-batch to the runner of ``runner.py``, which keeps what is known, publishes, and has
 its values computed by Spark. Log time, late facts, departures and hand-overs are the runner's, so nothing is dropped
 behind a watermark. So is what was applied: a query begins where the runner stands, never where an older one ended.
 """
@@ -19,7 +19,7 @@ from rapport_feast.errors import Terminal, Transient
 from rapport_feast.row.address import OnlineStore
 
 # A batch is a few rows, asked for again and again: to generate and compile code takes longer than to interpret.
-SMALL = {
+SMALL_BATCH_CONF = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.adaptive.enabled": "false",
@@ -38,7 +38,7 @@ def spark_runner(ws: Workspace, log: EventLog, online: OnlineStore) -> Iterator[
     """
     with open_engine(ws, "spark") as engine:
         assert isinstance(engine, SparkEngine)  # noqa: S101
-        for name, value in SMALL.items():
+        for name, value in SMALL_BATCH_CONF.items():
             engine.session.conf.set(name, value)
         runner = Runner(ws, log, online, engine=engine)
         try:
@@ -60,17 +60,17 @@ def run(runner: Runner) -> None:
     engine = runner.engine
     if not isinstance(engine, SparkEngine):
         raise Terminal("A stream on Spark needs a runner whose values Spark computes.")
-    runner.keep(lambda: _follow(runner, engine))
+    runner.repeat(lambda: _follow(runner, engine))
 
 
 def _follow(runner: Runner, engine: SparkEngine) -> None:
     """Run one query; between its batches time goes on too."""
     from infra.log.spark_reader import stream_log
 
-    position, batches = runner.begin(), MicroBatches(runner)
+    position, batches = runner.start(), MicroBatches(runner)
     checkpoint = runner.ws.folder("spark") / "stream"
     shutil.rmtree(checkpoint, ignore_errors=True)
-    query = stream_log(engine.session, runner.ws, position, checkpoint, batches.take, BATCH_LIMIT, IDLE_SECONDS)
+    query = stream_log(engine.session, runner.ws, position, checkpoint, batches.apply, BATCH_LIMIT, IDLE_SECONDS)
     try:
         while not runner.stopping.wait(IDLE_SECONDS):
             if batches.fault is not None:
@@ -88,29 +88,32 @@ class MicroBatches:
 
     def __init__(self, runner: Runner) -> None:
         self.fault: Exception | None = None
-        self._runner, self._over, self._busy = runner, Event(), Lock()
+        self._runner, self._ended, self._lock = runner, Event(), Lock()
 
-    def take(self, entries: Sequence[Entry]) -> None:
-        """Have the runner apply a batch; after a fault no other. Spark, which would tell it at length, is not told."""
-        with self._busy:
-            if self._over.is_set():
+    def apply(self, entries: Sequence[Entry]) -> None:
+        """Have the runner apply a batch; after a fault no other.
+
+        The fault is kept for ``_follow``: raised here, Spark would log it at length and wrap it in an error of its own.
+        """
+        with self._lock:
+            if self._ended.is_set():
                 return
             try:
                 self._runner.apply(entries)
             except Exception as fault:  # noqa: BLE001  # ``_follow`` raises it
                 self.fault = fault
-                self._over.set()
+                self._ended.set()
 
     def end(self) -> None:
         """Let the batch in hand be finished, and no other be begun: to stop a query ends its jobs."""
-        self._over.set()
-        with self._busy:
+        self._ended.set()
+        with self._lock:
             pass
 
 
-def _fault(told: str) -> Exception:
-    """Return the error of a query that ended by itself: the log was silent towards Spark's reader, or anything else."""
-    _, silent, why = told.partition(f"{Transient.__name__}: ")
-    if silent:
+def _fault(message: str) -> Exception:
+    """Return the error of a query that ended by itself: transient if Spark's reader found the log silent."""
+    _, is_transient, why = message.partition(f"{Transient.__name__}: ")
+    if is_transient:
         return Transient(why.partition("\n")[0].strip())
-    return Terminal(f"Spark's stream of the event log ended: {told}")
+    return Terminal(f"Spark's stream of the event log ended: {message}")

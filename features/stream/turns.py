@@ -1,4 +1,4 @@
-"""The turns of a conversation in progress, as the online service hands them to ``session.py``; nothing heavy."""
+"""The turns of a conversation in progress, as the online service hands them to ``conversation.py``; nothing heavy."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Turn(NamedTuple):
 
 
 class Conversation(NamedTuple):
-    """A conversation with its turns, and the moment asked about in microseconds."""
+    """A conversation with its turns, and the moment at which its features are wanted, in microseconds."""
 
     thread_id: str
     turns: Sequence[Turn]

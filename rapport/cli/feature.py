@@ -11,7 +11,7 @@ from rapport.cli.feature_tables import card_tables, plan_lines, state_text, try_
 
 if TYPE_CHECKING:
     from features.declare.group import Group
-    from features.inspect.explain import Answer, Moment
+    from features.inspect.explain import Explanation, Moment
     from infra.workspace import Workspace
 
 app = typer.Typer(help="Declare, try, plan and build features.", no_args_is_help=True, rich_markup_mode=None)
@@ -62,19 +62,19 @@ def try_(
     Nothing has to be built: a file of the catalogue that was edited a moment ago can be tried.
     """
     from features.inspect.cards import find
-    from features.inspect.explain import ExplainQuery, Moment, moment_of
+    from features.inspect.explain import ExplainQuery, Moment, parse_moment
     from infra.engine.open import open_engine
 
     asked = find(name)
     group, ws = asked.group, open_company(company)
-    moment = Moment.of(group, moment_of(at), night=night)
+    moment = Moment.of(group, parse_moment(at), night=night)
     # DuckDB answers before Spark has started, and the two agree.
     with open_engine(ws, "duckdb") as engine:
         features = () if asked.whole else tuple(feature.name for feature in asked.features)
-        question = ExplainQuery(ws, engine, group, moment, features)
-        answers = question.answers([entity] if entity else question.busiest(FEW))
+        query = ExplainQuery(ws, engine, group, moment, features)
+        answers = query.explanations([entity] if entity else query.busiest(FEW))
         if entity and not answers[0].facts:
-            question.refuse_unknown(entity)
+            query.refuse_unknown(entity)
     built = _built(ws, group, moment, answers)
     if as_json:
         print_json(try_json(group, moment, answers, built))
@@ -114,23 +114,23 @@ def backfill(
 
     Killed anywhere, the next call goes on behind the last chunk; nightly runs go on behind all of them.
     """
-    from features.compute.backfill import Step, span
+    from features.compute.backfill import ChunkDone, nights_to_build
     from features.compute.backfill import backfill as run
     from features.inspect.cards import find
     from infra.clock import parse_night
 
     ws, console, group = open_company(company), screen(), find(name).group
-    nights = span(ws, group, parse_night(first) if first else None, parse_night(last) if last else None)
+    nights = nights_to_build(ws, group, parse_night(first) if first else None, parse_night(last) if last else None)
     if nights is None:
         console.print(f"{group.view}: no night is missing.", soft_wrap=True)
         return
 
-    def tell(step: Step) -> None:
-        left = f"{step.left} nights left" if step.left else "done"
-        console.print(f"{group.view}  {step.nights}  {step.rows:,} rows, {left}", soft_wrap=True, highlight=False)
+    def tell(done: ChunkDone) -> None:
+        left = f"{done.left} nights left" if done.left else "done"
+        console.print(f"{group.view}  {done.nights}  {done.rows:,} rows, {left}", soft_wrap=True, highlight=False)
 
     with console.status(f"{group.view}: {len(nights)} nights, {nights}"):
-        run(ws, group, nights, length=chunk, run=f"backfill__{ws.clock.now().isoformat()}", told=tell)
+        run(ws, group, nights, length=chunk, run=f"backfill__{ws.clock.now().isoformat()}", on_chunk=tell)
 
 
 @app.command()
@@ -144,7 +144,9 @@ def docs(
     screen().print(f"{page}: written.", soft_wrap=True)
 
 
-def _built(ws: "Workspace", group: "Group", moment: "Moment", answers: "Iterable[Answer]") -> dict[str, dict[str, Any]]:
+def _built(
+    ws: "Workspace", group: "Group", moment: "Moment", answers: "Iterable[Explanation]"
+) -> dict[str, dict[str, Any]]:
     """Return the rows of the night's table, where what was asked is the night's cutoff and the night is built."""
     from features.compute.tables import features_table
     from infra.clock import Nights, cutoff

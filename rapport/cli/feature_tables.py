@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from features.declare.group import Group
-    from features.inspect.explain import Answer, Moment
+    from features.inspect.explain import Explanation, Moment
     from features.inspect.plan import Change
 
 SHOWN, WIDE = 20, 60
@@ -54,7 +54,7 @@ def _short(value: object) -> str:
 
 
 def try_json(
-    group: "Group", moment: "Moment", answers: "Iterable[Answer]", built: Mapping[str, Mapping[str, Any]]
+    group: "Group", moment: "Moment", answers: "Iterable[Explanation]", built: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     entities = [
         {
@@ -70,7 +70,7 @@ def try_json(
 
 
 def try_tables(
-    group: "Group", moment: "Moment", answers: "Iterable[Answer]", built: Mapping[str, Mapping[str, Any]]
+    group: "Group", moment: "Moment", answers: "Iterable[Explanation]", built: Mapping[str, Mapping[str, Any]]
 ) -> Iterator["Table | str"]:
     from rapport.cli.tables import table
 
@@ -84,7 +84,7 @@ def try_tables(
         yield from _facts(group, answer)
 
 
-def _facts(group: "Group", answer: "Answer") -> Iterator["Table | str"]:
+def _facts(group: "Group", answer: "Explanation") -> Iterator["Table | str"]:
     from rapport.cli.tables import table
 
     read = sorted(group.columns - {"event_id", "event_time"})
@@ -103,23 +103,23 @@ def _facts(group: "Group", answer: "Answer") -> Iterator["Table | str"]:
 
 
 def plan_lines(changes: "Iterable[Change]") -> Iterator[str]:
-    quiet = [change for change in changes if change.what == "keep"]
-    for change in (change for change in changes if change.what != "keep"):
-        yield f"{change.what:9} {change.view}"
+    quiet = [change for change in changes if change.action == "keep"]
+    for change in (change for change in changes if change.action != "keep"):
+        yield f"{change.action:9} {change.view}"
         yield from (f"          {line}" for line in _details(change))
     yield f"keep      {len(quiet)} groups as they are"
 
 
 def _details(change: "Change") -> Iterator[str]:
-    yield from change.said
-    if change.fill and change.estimate:
+    yield from change.reasons
+    if change.backfill and change.estimate:
         expected = change.estimate
-        judged = (
-            f"an estimated {expected.seconds:g} s and {expected.rows or 0:,} rows, by {', '.join(expected.by)}"
+        estimated = (
+            f"an estimated {expected.seconds:g} s and {expected.rows or 0:,} rows, from {', '.join(expected.based_on)}"
             if expected.seconds is not None
             else "nothing similar was built yet, so there is no estimate"
         )
-        yield f"back-fill {change.fill}, {expected.nights} nights, before it serves: {judged}"
-    for old in change.old:
+        yield f"back-fill {change.backfill}, {expected.nights} nights, before it serves: {estimated}"
+    for old in change.older_versions:
         pinned = f"pinned by {', '.join(old.pinned_by)}" if old.pinned_by else "pinned by no model"
         yield f"beside it stays {old.view}, to {old.nights.last}, {old.size:,} bytes, {pinned}"

@@ -33,12 +33,12 @@ def lineage(
     NAME is a feature, group, view, fact (silver/FACT), source, source file (SOURCE/FILE), night, training set
     (training_sets/MODEL) or model (MODEL or MODEL/VERSION).
     """
-    from features.inspect.explain import moment_of
+    from features.inspect.explain import parse_moment
     from infra.clock import parse_night
     from rapport.lineage.trace import trace
 
     ws = open_company(company)
-    found = trace(ws, name, parse_night(night) if night else None, entity, moment_of(at) if at else None)
+    found = trace(ws, name, parse_night(night) if night else None, entity, parse_moment(at) if at else None)
     if as_json:
         print_json(found.as_json())
         return

@@ -8,7 +8,7 @@ from functools import cached_property
 from features.catalogue import CATALOGUE
 from features.compute.identity import LINKS
 from features.declare.group import Group
-from features.inspect.versions import GroupVersion, held, state_of
+from features.inspect.versions import GroupVersion, group_versions, model_state
 from infra.clock import Nights
 from infra.company.source import Source
 from infra.lake.commit import Commit
@@ -29,7 +29,7 @@ class Links:
     @cached_property
     def views(self) -> dict[str, GroupVersion]:
         """Every view in the lake."""
-        return held(self.ws)
+        return group_versions(self.ws)
 
     @cached_property
     def groups(self) -> dict[str, Group]:
@@ -181,7 +181,7 @@ class Links:
     def model_node(self, manifest: Manifest) -> Node:
         """Return a version of a model, with its run in MLflow."""
         night = date.fromisoformat(manifest.night)
-        state = state_of(self.ws, manifest)
+        state = model_state(self.ws, manifest)
         details = {
             "version": manifest.version,
             "state": state,

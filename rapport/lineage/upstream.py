@@ -134,7 +134,7 @@ def _given(
 def _behind(links: Links, group: Group, features: Sequence[str], entity: str, moment: Moment) -> list[Node]:
     """Return the fact that a value was computed from, with the files that its events stand in."""
     with open_engine(links.ws, "duckdb") as engine:
-        (answer,) = ExplainQuery(links.ws, engine, group, moment, tuple(features)).answers([entity])
+        (answer,) = ExplainQuery(links.ws, engine, group, moment, tuple(features)).explanations([entity])
     by_file: dict[tuple[str, str, date], list[Mapping[str, Any]]] = {}
     for one in answer.facts:
         if one["features"]:

@@ -58,7 +58,7 @@ def _runner(ws: Workspace, log: EventLog, online: OnlineStore) -> Iterator[Runne
 
 def _metrics(port: int, runner: Runner) -> str:
     try:
-        start_http_server(port, LOOPBACK, runner.meters.registry)
+        start_http_server(port, LOOPBACK, runner.metrics.registry)
     except OSError as error:
         remedy = "Choose another with RAPPORT_STREAM_PORT."
         raise Rejected(f"port {port}", "a free port", error.strerror or str(error), remedy) from None
@@ -69,7 +69,7 @@ def _print_progress(runner: Runner, console: Console) -> None:
     """Print now and then how far the runner is, until it stops."""
     printed = -1.0
     while not runner.stopping.wait(PROGRESS_SECONDS):
-        facts, lag = (_value(meter) for meter in (runner.meters.facts, runner.meters.lag))
+        facts, lag = (_value(metric) for metric in (runner.metrics.facts, runner.metrics.lag))
         if facts != printed:
             console.print(f"{facts:,.0f} facts applied, {lag:,.0f} entries to come")
             printed = facts

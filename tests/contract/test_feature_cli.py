@@ -85,12 +85,12 @@ def digests(ws: Workspace, group: Group) -> dict[str, dict[date, str]]:
 
 
 @pytest.mark.slow
-def test_list_and_show_say_how_far_a_group_is_built_and_what_it_costs(small_ring: Workspace, ask: Ask) -> None:
+def test_list_and_show_print_build_state_and_cost(small_ring: Workspace, ask: Ask) -> None:
     listed = {row["group"]: row for row in ask(small_ring, "list", "--json")}
     assert set(listed) == {group.name for group in CATALOGUE} | {"message"}
     assert listed["customer_orders"]["state"] == f"built to {LAST}"
     assert listed["customer_orders"]["features"] == len(ORDERS.outputs)
-    assert listed["message"]["state"] == "computed when asked"
+    assert listed["message"]["state"] == "computed on request"
     card = ask(small_ring, "show", "customer__orders__30d", "--json")
     (feature,) = card["features"]
     assert (feature["type"], feature["empty"], card["purpose"]) == ("int64", 0, ORDERS.purpose)
@@ -105,12 +105,12 @@ def test_list_and_show_say_how_far_a_group_is_built_and_what_it_costs(small_ring
 
 
 @pytest.mark.slow
-def test_try_shows_a_nights_values_and_the_facts_that_they_count(small_ring: Workspace, ask: Ask) -> None:
+def test_try_shows_values_and_the_facts_counted(small_ring: Workspace, ask: Ask) -> None:
     night = date(2026, 6, 20)
-    told = ask(small_ring, "try", "queue__assigned__7d", "--at", str(night), "--json")
-    assert len(told["entities"]) == 3
+    printed = ask(small_ring, "try", "queue__assigned__7d", "--at", str(night), "--json")
+    assert len(printed["entities"]) == 3
     events = newest_events(small_ring, cutoff(night))
-    for entity in told["entities"]:
+    for entity in printed["entities"]:
         assert entity["values"] == entity["built"]
         counted = {
             row["event_id"]
@@ -137,11 +137,11 @@ def newest_events(ws: Workspace, known_by: datetime) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_try_of_a_group_equals_its_table_and_of_a_live_one_takes_its_lag(small_ring: Workspace, ask: Ask) -> None:
-    told = ask(small_ring, "try", "customer_orders", "--at", f"{LAST}T09:30:00Z", "--night", "--json")
+def test_try_equals_the_nightly_table_and_subtracts_the_live_lag(small_ring: Workspace, ask: Ask) -> None:
+    printed = ask(small_ring, "try", "customer_orders", "--at", f"{LAST}T09:30:00Z", "--night", "--json")
     rows = small_ring.lake.read(features_table(ORDERS), Nights(LAST, LAST)).to_pylist()
     table = {row["customer_id"]: row for row in rows}
-    for entity in told["entities"]:
+    for entity in printed["entities"]:
         assert entity["values"] == {one.name: table[entity["entity"]][one.name] for one in ORDERS.outputs}
         assert len(entity["facts"]) > 5
     live = ask(small_ring, "try", "customer_activity", "--at", f"{LAST}T09:30", "--json")
@@ -155,31 +155,31 @@ def test_try_of_a_group_equals_its_table_and_of_a_live_one_takes_its_lag(small_r
 
 
 @pytest.mark.slow
-def test_an_edited_group_that_was_never_built_can_be_tried_and_planned(
+def test_an_edited_group_can_be_tried_and_planned_before_it_is_built(
     small_ring: Workspace, ask: Ask, declare: Callable[[tuple[Group, ...]], None]
 ) -> None:
     fresh = edited()
     gone = tuple(group for group in CATALOGUE if group.name not in {"customer_orders", "queue_load"})
     declare((*gone, fresh, replace(ORDERS, name="customer_purse", measures=ORDERS.measures[:1], derived=())))
-    told = ask(small_ring, "try", "customer__dear__30d", "--at", str(LAST), "--json")
-    assert told["view"] == fresh.view != ORDERS.view
-    for entity in told["entities"]:
+    printed = ask(small_ring, "try", "customer__dear__30d", "--at", str(LAST), "--json")
+    assert printed["view"] == fresh.view != ORDERS.view
+    for entity in printed["entities"]:
         assert entity["values"]["customer__dear__30d"] == len(entity["facts"]) > 0
         assert all(fact["amount_minor"] > 9_900 for fact in entity["facts"])
     changes = {change["group"]: change for change in ask(small_ring, "plan", "--json")}
-    what = {name: change["what"] for name, change in changes.items() if change["what"] != "keep"}
+    what = {name: change["action"] for name, change in changes.items() if change["action"] != "keep"}
     assert what == {"customer_orders": "change", "queue_load": "drop", "customer_purse": "add"}
     change = changes["customer_orders"]
     name, windows = ORDERS.measures[0].name, ORDERS.measures[0].windows
     before, after = ", ".join(windows), ", ".join((*windows, "60d"))
-    assert f"measure {name}, windows: {before} -> {after}" in change["said"]
-    assert f"measure {name}, where: (kind == 'order') -> (kind == 'refund')" in change["said"]
-    assert "measure dear: new" in change["said"]
-    assert change["fill"] == [str(FIRST), str(LAST)]
+    assert f"measure {name}, windows: {before} -> {after}" in change["reasons"]
+    assert f"measure {name}, where: (kind == 'order') -> (kind == 'refund')" in change["reasons"]
+    assert "measure dear: new" in change["reasons"]
+    assert change["backfill"] == [str(FIRST), str(LAST)]
     assert change["estimate"]["nights"] == 40
     assert change["estimate"]["seconds"] > 0
-    assert change["estimate"]["by"] == [ORDERS.view]
-    assert [old["view"] for old in change["old"]] == [ORDERS.view]
+    assert change["estimate"]["based_on"] == [ORDERS.view]
+    assert [old["view"] for old in change["older_versions"]] == [ORDERS.view]
     assert changes["ticket_waiting"]["published"] == str(LAST)
     assert changes["ticket_waiting"]["registered"]
     shown = ask(small_ring, "plan")
@@ -196,7 +196,7 @@ def test_a_plan_names_the_models_that_pin_a_version(
         publish_version(ws, version, ref)
     declare((*(group for group in CATALOGUE if group != ORDERS), edited()))
     change = next(one for one in ask(ws, "plan", "--json") if one["group"] == "customer_orders")
-    assert [old["pinned_by"] for old in change["old"]] == [["churn v2 (newest)"]]
+    assert [old["pinned_by"] for old in change["older_versions"]] == [["churn v2 (newest)"]]
     card = ask(ws, "show", "customer_orders", "--json")
     assert card["used_by"] == []
     assert [(one["view"], one["pinned_by"]) for one in card["versions"]] == [(ORDERS.view, ["churn v2 (newest)"])]
@@ -217,7 +217,7 @@ def publish_version(ws: Workspace, version: str, ref: str) -> None:
 
 
 @pytest.mark.slow
-def test_unknown_names_are_one_sentence_with_those_that_are_alike(small_ring: Workspace, ask: Ask) -> None:
+def test_unknown_names_are_refused_with_suggestions(small_ring: Workspace, ask: Ask) -> None:
     for arguments, words in (
         (("show", "customer_order"), "Did you mean customer_orders"),
         (("try", "customer_orders", "--at", "yesterday"), "--at: expected a night as YYYY-MM-DD or a moment"),
@@ -232,7 +232,7 @@ def test_unknown_names_are_one_sentence_with_those_that_are_alike(small_ring: Wo
 
 
 @pytest.mark.slow
-def test_a_backfill_in_chunks_equals_one_pass_and_the_next_night_goes_on(
+def test_a_chunked_backfill_equals_one_pass_and_the_next_night_continues(
     copy_ring: CopyRing, small_ring: Workspace, ask: Ask
 ) -> None:
     ws = without(copy_ring(), ORDERS, WAITING)
@@ -242,7 +242,7 @@ def test_a_backfill_in_chunks_equals_one_pass_and_the_next_night_goes_on(
     ask(ws, "backfill", WAITING.view, "--chunk", "17")
     assert digests(ws, WAITING) == digests(small_ring, WAITING)
     built = build(ws, LAST)
-    assert {view: told for view, told in built.items() if not told.get("skipped")}.keys() == {ORDERS.view}
+    assert {view: printed for view, printed in built.items() if not printed.get("skipped")}.keys() == {ORDERS.view}
     assert built[ORDERS.view]["nights"] == str(LAST)
     assert digests(ws, ORDERS) == digests(small_ring, ORDERS)
     assert "no night is missing" in ask(ws, "backfill", "customer_orders")
@@ -251,9 +251,7 @@ def test_a_backfill_in_chunks_equals_one_pass_and_the_next_night_goes_on(
 
 
 @pytest.mark.slow
-def test_a_killed_backfill_goes_on_and_ends_in_the_same_digests(
-    copy_ring: CopyRing, small_ring: Workspace, ask: Ask
-) -> None:
+def test_a_killed_backfill_continues_to_the_same_digests(copy_ring: CopyRing, small_ring: Workspace, ask: Ask) -> None:
     ws = without(copy_ring(), WAITING)
     command = [sys.executable, "-m", "rapport", "feature", "backfill", "ticket_waiting", "--chunk", "2"]
     process = subprocess.Popen(command, env={**os.environ, **ws.environment()}, start_new_session=True)

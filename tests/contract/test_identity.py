@@ -3,7 +3,7 @@
 import pytest
 
 from features.catalogue import group_named
-from features.compute.as_known import moved
+from features.compute.as_known import merged_ids
 from features.compute.tables import features_table
 from infra.clock import Nights
 from infra.workspace import Workspace
@@ -16,11 +16,11 @@ from validation.sources.coverage import last_night
 def gone(small_ring: Workspace) -> set[str]:
     """Return the account numbers that were merged into another one, as known at the last night."""
     with small_ring.lake.connect() as connection:
-        rows = connection.execute(f"FROM {moved(small_ring, connection, last_night(small_ring))}").fetchall()
+        rows = connection.execute(f"FROM {merged_ids(small_ring, connection, last_night(small_ring))}").fetchall()
     return {row[0] for row in rows if not row[0].startswith("visitor:")}
 
 
-def test_a_merged_account_is_asked_about_no_more(small_ring: Workspace, gone: set[str]) -> None:
+def test_a_merged_account_is_in_no_training_spine(small_ring: Workspace, gone: set[str]) -> None:
     model = next(model for model in small_ring.company.models if model.name == "churn")
     spine = build_spine(small_ring, label_named(small_ring.company, model.label, model.options), last_night(small_ring))
     assert gone
@@ -28,7 +28,7 @@ def test_a_merged_account_is_asked_about_no_more(small_ring: Workspace, gone: se
     assert not gone & set(spine["customer_id"])
 
 
-def test_its_past_is_that_of_the_account_that_remained(small_ring: Workspace, gone: set[str]) -> None:
+def test_a_merged_account_keeps_no_feature_values(small_ring: Workspace, gone: set[str]) -> None:
     night = last_night(small_ring)
     rows = small_ring.lake.read(features_table(group_named("customer_profile")), Nights(night, night)).to_pylist()
     merged = [row for row in rows if row["customer_id"] in gone]

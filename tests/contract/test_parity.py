@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from features.parity.causes import CAUSES
-from features.parity.compare import judge
+from features.parity.compare import compare
 from features.parity.report import measure
 from features.parity.result import ParityResult
 from features.parity.samples import file_of
@@ -58,15 +58,15 @@ def causes(found: ParityResult) -> Counter[str]:
 
 
 @pytest.mark.row("G4", "R78")
-def test_an_honest_service_has_no_mismatch_and_what_is_late_is_explained(stage: Stage) -> None:
+def test_correct_serving_has_no_mismatch_and_late_values_are_explained(stage: Stage) -> None:
     """Honest is what the plain oracle says of the log at the applied time; a fault of the meter would show here too."""
     nightly = [stage.nightly(who, at(30.5), 0) for who in PEOPLE]
     stage.serve([stage.sample(who, moment) for who in PEOPLE for moment in [at(9.95), *MOMENTS]] + nightly)
-    found = judge(stage.ws, LAST)
+    found = compare(stage.ws, LAST)
     assert found.verdict == "equal"
     assert (found.read, found.judged, found.pending, found.unreadable) == (96, 96, 0, 0)
-    assert found.whole.sampled == 84 * len(GROUP.outputs) + 12 * len(ORDERS.outputs)
-    assert {view for view, _ in found.tallies} == {GROUP.live_view, ORDERS.view}
+    assert found.total.sampled == 84 * len(GROUP.outputs) + 12 * len(ORDERS.outputs)
+    assert {view for view, _ in found.counts} == {GROUP.live_view, ORDERS.view}
     explained = {one.sample.id: set[str]() for one in found.differences}
     for one in found.differences:
         assert one.cause == "late"
@@ -81,53 +81,58 @@ def test_an_honest_service_has_no_mismatch_and_what_is_late_is_explained(stage: 
 
 
 @pytest.mark.row("G4")
-def test_only_the_features_that_an_event_counts_in_name_it(stage: Stage) -> None:
+def test_an_event_explains_only_features_that_count_it(stage: Stage) -> None:
     """A revised duration is late in what measures durations, and in nothing else."""
     stage.serve([stage.sample("C01", at(9.95))])
-    late = {one.feature: one.events for one in judge(stage.ws, LAST).differences}
+    late = {one.feature: one.events for one in compare(stage.ws, LAST).differences}
     assert set(late) == {"customer__time_spent__7d", "customer__time_spent__30d", "customer__linger__30d"}
     assert set(late.values()) == {("behaviours:revised",)}
 
 
-def expired(stage: Stage, told: Row, served: datetime) -> Row:
+def expired(stage: Stage, record: Row, served: datetime) -> Row:
     """Serve what was true an hour before, when the row was written: a five-minute count that nobody took back."""
     written = served - HOUR
-    values = stage.oracle.live(told["id"], written, told_at(told["applied_us"]))
-    fresh = {name: told["values"][name] for name in values if "since" in name}
-    return told | {"event_us": micros(written), "known_us": micros(written), "values": values | fresh}
+    values = stage.oracle.live(record["id"], written, moment_of(record["applied_us"]))
+    fresh = {name: record["values"][name] for name in values if "since" in name}
+    return record | {"event_us": micros(written), "known_us": micros(written), "values": values | fresh}
 
 
-def in_another_zone(stage: Stage, told: Row, served: datetime) -> Row:
-    return told | {"values": stage.oracle.live(told["id"], served - 2 * HOUR, told_at(told["applied_us"]))}
+def in_another_zone(stage: Stage, record: Row, served: datetime) -> Row:
+    return record | {"values": stage.oracle.live(record["id"], served - 2 * HOUR, moment_of(record["applied_us"]))}
 
 
-def in_another_type(_stage: Stage, told: Row, _served: datetime) -> Row:
-    return told | {"values": told["values"] | {"customer__views__30d": float(told["values"]["customer__views__30d"])}}
-
-
-def as_text(_stage: Stage, told: Row, _served: datetime) -> Row:
-    return told | {"values": told["values"] | {"customer__views__30d": str(told["values"]["customer__views__30d"])}}
-
-
-def transformed(_stage: Stage, told: Row, _served: datetime) -> Row:
-    return told | {
-        "values": told["values"] | {"customer__time_spent__30d": told["values"]["customer__time_spent__30d"] // 1000}
+def in_another_type(_stage: Stage, record: Row, _served: datetime) -> Row:
+    return record | {
+        "values": record["values"] | {"customer__views__30d": float(record["values"]["customer__views__30d"])}
     }
 
 
-def empty_as_zero(_stage: Stage, told: Row, _served: datetime) -> Row:
-    return told | {"values": told["values"] | {"customer__linger__30d": None}}
+def as_text(_stage: Stage, record: Row, _served: datetime) -> Row:
+    return record | {
+        "values": record["values"] | {"customer__views__30d": str(record["values"]["customer__views__30d"])}
+    }
 
 
-def of_another_version(stage: Stage, told: Row, served: datetime) -> Row:
-    return transformed(stage, told, served) | {"definition": "deadbeef"}
+def transformed(_stage: Stage, record: Row, _served: datetime) -> Row:
+    return record | {
+        "values": record["values"]
+        | {"customer__time_spent__30d": record["values"]["customer__time_spent__30d"] // 1000}
+    }
 
 
-def without_links(stage: Stage, told: Row, served: datetime) -> Row:
-    return told | {"values": stage.unlinked.live(told["id"], served, told_at(told["applied_us"]))}
+def empty_as_zero(_stage: Stage, record: Row, _served: datetime) -> Row:
+    return record | {"values": record["values"] | {"customer__linger__30d": None}}
 
 
-def told_at(us: int) -> datetime:
+def of_another_version(stage: Stage, record: Row, served: datetime) -> Row:
+    return transformed(stage, record, served) | {"definition": "deadbeef"}
+
+
+def without_links(stage: Stage, record: Row, served: datetime) -> Row:
+    return record | {"values": stage.unlinked.live(record["id"], served, moment_of(record["applied_us"]))}
+
+
+def moment_of(us: int) -> datetime:
     return at(0) + (us - micros(at(0))) * (SECOND / 1_000_000)
 
 
@@ -145,26 +150,28 @@ FAULTS: dict[str, tuple[str, Tamper]] = {
 
 @pytest.mark.row("G4")
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_found_and_named_and_nothing_else_is(fault: str, stage: Stage) -> None:
+def test_a_planted_fault_is_the_only_mismatch_and_has_its_cause(fault: str, stage: Stage) -> None:
     """Half of the rows are honest; of the others each value that differs is a mismatch with the one cause."""
-    cause, tamper = FAULTS[fault]
-    honest = [stage.sample(who, moment) for who in ("C04", "C05", *BUSY) for moment in MOMENTS]
+    cause, plant = FAULTS[fault]
+    correct = [stage.sample(who, moment) for who in ("C04", "C05", *BUSY) for moment in MOMENTS]
     planted = [
-        place for place, told in enumerate(honest) if place % 2 == 0 and (cause != "identity" or told["id"] < "C06")
+        place
+        for place, record in enumerate(correct)
+        if place % 2 == 0 and (cause != "identity" or record["id"] < "C06")
     ]
     served = [
-        tamper(stage, told, told_at(told["served_us"])) if place in planted else told
-        for place, told in enumerate(honest)
+        plant(stage, record, moment_of(record["served_us"])) if place in planted else record
+        for place, record in enumerate(correct)
     ]
     wrong = {
-        (told["request"], name)
-        for told, true in zip(served, honest, strict=True)
-        for name, value in told["values"].items()
+        (record["request"], name)
+        for record, true in zip(served, correct, strict=True)
+        for name, value in record["values"].items()
         if repr(value) != repr(true["values"][name])
     }
     assert len(wrong) >= 6
     stage.serve(served)
-    found = judge(stage.ws, LAST)
+    found = compare(stage.ws, LAST)
     assert found.verdict == "mismatch"
     assert {(one.sample.request, one.feature) for one in found.differences if one.cause != "late"} == wrong
     assert {name: count for name, count in causes(found).items() if name != "late"} == {cause: len(wrong)}
@@ -172,33 +179,33 @@ def test_a_planted_fault_is_found_and_named_and_nothing_else_is(fault: str, stag
 
 
 @pytest.mark.row("G4")
-def test_links_from_the_future_are_a_fault_of_identity(stage: Stage) -> None:
+def test_links_from_the_future_are_an_identity_fault(stage: Stage) -> None:
     """Whose facts they are is known from a link of the next day: right now, wrong then."""
     stage.serve([stage.sample("C03", at(9.95), values=stage.oracle.live("C03", at(9.95), cutoff(LAST)))])
-    found = judge(stage.ws, LAST)
+    found = compare(stage.ws, LAST)
     assert set(causes(found)) == {"identity"}
     assert {one.detail for one in found.differences} == {"by the links known now"}
 
 
-def test_an_offset_needs_two_values(stage: Stage) -> None:
+def test_a_time_zone_needs_two_values(stage: Stage) -> None:
     """One wrong number that some other moment would give proves nothing; it is a transform."""
     name, served = "customer__views__24h", MOMENTS[3]
-    told = stage.sample("C07", served)
-    earlier = stage.oracle.live("C07", served - 6 * HOUR, told_at(told["applied_us"]))
-    assert earlier[name] != told["values"][name]
-    stage.serve([told | {"values": {name: earlier[name]}}])
-    assert causes(judge(stage.ws, LAST)) == {"transform": 1}
+    record = stage.sample("C07", served)
+    earlier = stage.oracle.live("C07", served - 6 * HOUR, moment_of(record["applied_us"]))
+    assert earlier[name] != record["values"][name]
+    stage.serve([record | {"values": {name: earlier[name]}}])
+    assert causes(compare(stage.ws, LAST)) == {"transform": 1}
 
 
 @pytest.mark.row("G4")
-def test_nightly_rows_are_judged_by_what_was_published(stage: Stage) -> None:
+def test_nightly_rows_are_compared_with_published_rows(stage: Stage) -> None:
     """An older night than was online has expired; of a night published again nobody knows what it held before."""
     good, old, wrong = stage.nightly("C06", at(53), 1), stage.nightly("C07", at(53), 0), stage.nightly("C08", at(53), 1)
     wrong["values"] = wrong["values"] | {"customer__orders__30d": 99}
     just_before = stage.nightly("C10", at(50.1), 0)
     before_its_time = stage.nightly("C09", at(25), 0)
     stage.serve([good, old, wrong, just_before, before_its_time])
-    found = judge(stage.ws, LAST)
+    found = compare(stage.ws, LAST)
     assert {(one.sample.id, one.cause) for one in found.differences} == {("C07", "expiry"), ("C08", "transform")}
     assert (found.judged, found.retired) == (4, 1)
 
@@ -207,34 +214,34 @@ def test_nightly_rows_are_judged_by_what_was_published(stage: Stage) -> None:
 def test_a_stale_value_passed_off_as_fresh_is_overdue(stage: Stage) -> None:
     served = MOMENTS[0]
     late = served - GROUP.live_freshness - MINUTE
-    honest = stage.oracle.live("C06", served, late)
+    correct = stage.oracle.live("C06", served, late)
     known = {"applied_us": micros(late), "event_us": micros(late), "known_us": micros(late)}
-    stage.serve([stage.sample("C06", served, values=honest, **known), stage.sample("C07", served)])
-    found = judge(stage.ws, LAST)
+    stage.serve([stage.sample("C06", served, values=correct, **known), stage.sample("C07", served)])
+    found = compare(stage.ws, LAST)
     assert (found.overdue, found.mismatches, found.verdict) == (1, 0, "overdue")
 
 
-def test_a_row_written_while_it_was_read_is_judged_at_its_own_moment(stage: Stage) -> None:
+def test_a_row_written_during_the_read_is_compared_at_its_event_time(stage: Stage) -> None:
     """The answer is dated before the store was asked; the row that came back knows a click of just after."""
     click = at(9.7)
     values = stage.oracle.live("C01", click + SECOND, click + SECOND)
     times = {"event_us": micros(click + SECOND), "known_us": micros(click + SECOND)}
-    told = stage.sample("C01", click - SECOND / 100, values=values, **times)
+    record = stage.sample("C01", click - SECOND / 100, values=values, **times)
     assert values != stage.oracle.live("C01", click - SECOND / 100, click + SECOND)
-    stage.serve([told])
-    assert judge(stage.ws, LAST).mismatches == 0
+    stage.serve([record])
+    assert compare(stage.ws, LAST).mismatches == 0
 
 
-def test_what_is_known_after_the_night_waits_and_what_nobody_declares_any_more_is_left_out(stage: Stage) -> None:
+def test_samples_after_the_night_are_pending_and_of_removed_views_retired(stage: Stage) -> None:
     gone = stage.sample("C06", MOMENTS[0], view="customer_activity_00000000__live")
     stage.serve([gone, stage.sample("C06", MOMENTS[0]), stage.sample("C07", at(36))])
     with file_of(stage.ws, NIGHT).open("a", encoding="utf-8") as out:
         out.write('{"request": "cut o')
-    found = judge(stage.ws, NIGHT)
+    found = compare(stage.ws, NIGHT)
     assert (found.read, found.judged, found.pending, found.retired, found.unreadable) == (4, 1, 1, 1, 1)
-    assert judge(stage.ws, LAST).judged == 2
+    assert compare(stage.ws, LAST).judged == 2
     with pytest.raises(Rejected, match="the newest is 2026-05-26"):
-        judge(stage.ws, LAST + DAY)
+        compare(stage.ws, LAST + DAY)
 
 
 @pytest.mark.row("G4")
@@ -244,24 +251,26 @@ def test_the_report_counts_every_value_and_draws_it(stage: Stage) -> None:
     old, young = (file_of(stage.ws, LAST - days * DAY) for days in (31, 30))
     for file in (old, young):
         file.touch()
-    told = measure(stage.ws, LAST)
+    record = measure(stage.ws, LAST)
     assert (old.exists(), young.exists()) == (False, True), "samples are forgotten after thirty days"
     written: dict[str, Any] = json.loads((stage.ws.folder("reports") / "parity" / f"{LAST}.json").read_text())
-    assert written == told
-    values = told["values"]
+    assert written == record
+    values = record["values"]
     assert values["mismatches"] == {"transform": 1}
     assert values["sampled"] == values["equal"] + values["late"] + 1 == 8 * len(GROUP.outputs)
-    assert sum(entry["late"] for entry in told["features"]) == values["late"] == told["days"][str(NIGHT)]["late"] > 0
-    assert told["mismatch_rate"] == 1 / values["sampled"]
-    assert [one["cause"] for one in told["examples"]][:2] == ["transform", "late"]
-    assert told["examples"][1]["events"] == ["behaviours:late"]
-    picture = Path(told["plot"]).read_bytes()
+    assert (
+        sum(entry["late"] for entry in record["features"]) == values["late"] == record["days"][str(NIGHT)]["late"] > 0
+    )
+    assert record["mismatch_rate"] == 1 / values["sampled"]
+    assert [one["cause"] for one in record["examples"]][:2] == ["transform", "late"]
+    assert record["examples"][1]["events"] == ["behaviours:late"]
+    picture = Path(record["plot"]).read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert len(picture) > 10_000
 
 
 @pytest.mark.row("G4")
-def test_the_command_prints_what_differs_and_its_exit_code_says_so(stage: Stage) -> None:
+def test_the_command_prints_differences_and_sets_the_exit_code(stage: Stage) -> None:
     stage.serve([stage.sample("C06", MOMENTS[0])])
     assert printed(stage)[0] == 0
     stage.serve([transformed(stage, stage.sample("C06", MOMENTS[0]), MOMENTS[0]), stage.sample("C00", at(9.95))])

@@ -11,7 +11,7 @@ import pytest
 from features.catalogue import group_named, request_named
 from features.compute.historical import historical
 from features.compute.inputs import request_features
-from features.compute.logged_requests import logged
+from features.compute.logged_requests import logged_requests
 from infra.clock import FixedClock, Nights, cutoff
 from infra.company.company import Company
 from infra.company.source import Source
@@ -40,7 +40,7 @@ def last_night(ws: Workspace) -> date:
 @pytest.mark.row("V1")
 def test_training_reads_what_serving_answered(small_ring: Workspace) -> None:
     """The raw text of the source goes through serving, the same message through door, silver and compiler."""
-    spine = logged(small_ring, MESSAGE, last_night(small_ring)).set_index("event_id")
+    spine = logged_requests(small_ring, MESSAGE, last_night(small_ring)).set_index("event_id")
     raw = small_ring.lake.read("bronze/chat").select(["message_id", "body", "channel", "exported_at"])
     first = (
         raw.to_pandas().sort_values("exported_at", kind="stable").drop_duplicates("message_id").set_index("message_id")
@@ -59,7 +59,7 @@ def test_training_reads_what_serving_answered(small_ring: Workspace) -> None:
 def test_the_message_that_is_answered_is_no_fact_yet(small_ring: Workspace) -> None:
     """At the first message of a ticket's conversation nothing was said yet, whatever live group is asked."""
     group = group_named("ticket_messages")
-    spine = logged(small_ring, MESSAGE, last_night(small_ring))
+    spine = logged_requests(small_ring, MESSAGE, last_night(small_ring))
     spine = spine[spine["ticket_id"].str.startswith("T")].drop_duplicates("ticket_id").reset_index(drop=True)
     asked = pa.table(
         {
@@ -104,7 +104,7 @@ def test_a_logged_request_is_what_was_typed(tmp_path: Path) -> None:
     table = pa.Table.from_pylist(rows, schema.set(at, pa.field("revision", pa.int64())))
     commit = Commit(Nights(NIGHT, NIGHT + timedelta(days=1)))
     ws.lake.replace("silver/interactions", table, commit, partition="known_day")
-    spine = logged(ws, MESSAGE, NIGHT)
+    spine = logged_requests(ws, MESSAGE, NIGHT)
     assert list(spine.columns) == ["customer_id", "ticket_id", "event_time", "event_id", "text", "channel", *NAMES]
     told = spine[["event_id", "customer_id", "ticket_id", "text", "message__negative", "message__positive"]]
     assert [tuple(None if pd.isna(one) else one for one in row) for row in told.itertuples(index=False)] == [
@@ -113,4 +113,4 @@ def test_a_logged_request_is_what_was_typed(tmp_path: Path) -> None:
     ]
     assert str(spine["event_time"].dtype) == "datetime64[us, UTC]"
     assert (spine["event_time"] <= pd.Timestamp(cutoff(NIGHT))).all()
-    assert list(logged(ws, MESSAGE, NIGHT + timedelta(days=1))["event_id"]) == ["edited", "tomorrow", "silent"]
+    assert list(logged_requests(ws, MESSAGE, NIGHT + timedelta(days=1))["event_id"]) == ["edited", "tomorrow", "silent"]

@@ -118,7 +118,7 @@ def number(meter: Any) -> float:
 
 def counted(runner: Runner) -> tuple[float, float]:
     """Return how many entries were applied, and how many facts were new."""
-    return number(runner.meters.entries), number(runner.meters.facts)
+    return number(runner.metrics.entries), number(runner.metrics.facts)
 
 
 @contextmanager
@@ -206,7 +206,7 @@ def test_spark_writes_the_rows_of_the_plain_runner(tmp_path: Path, monkeypatch: 
             between.weather.refuse = True
             between.cut()
             append(log, [*day.some(later(ws, minutes=3), 20), link(ws.clock.now(), "V2", "C2")])
-            until(lambda: number(runner.meters.waits) > 0, thread)
+            until(lambda: number(runner.metrics.waits) > 0, thread)
             between.weather.refuse = False
             agree(runner, thread)
             assert counted(runner) == counted(plain) > (60, 60)
@@ -214,7 +214,7 @@ def test_spark_writes_the_rows_of_the_plain_runner(tmp_path: Path, monkeypatch: 
             plain.drain()
             night(ws, NIGHT + DAY)
             plain.drain()
-            until(lambda: number(runner.meters.hand_overs) == number(plain.meters.hand_overs) == 1, thread)
+            until(lambda: number(runner.metrics.hand_overs) == number(plain.metrics.hand_overs) == 1, thread)
             agree(runner, thread)
         append(log, day.some(later(ws, minutes=30), 20))  # while nobody looks
         plain.drain()

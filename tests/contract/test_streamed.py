@@ -45,7 +45,7 @@ def silver(ws: Workspace, day: date) -> list[str]:
 
 
 @pytest.mark.row("T4")
-def test_a_night_holds_what_the_log_accepted_in_it(tmp_path: Path) -> None:
+def test_a_night_ingests_what_the_log_accepted_in_it(tmp_path: Path) -> None:
     """To the microsecond; what comes afterwards belongs to the next, also by a clock that is late."""
     ws = company(tmp_path)
     with pytest.raises(Rejected, match="at least one event, found none"):
@@ -68,7 +68,7 @@ def test_a_night_holds_what_the_log_accepted_in_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.row("T8")
-def test_an_event_dated_ahead_is_held_until_then(tmp_path: Path) -> None:
+def test_an_event_dated_ahead_is_held_until_its_time(tmp_path: Path) -> None:
     """Ten minutes at most; and a trim leaves what is held."""
     ws = company(tmp_path)
     stream(
@@ -154,7 +154,7 @@ def test_a_new_source_reads_from_its_first_night(tmp_path: Path) -> None:
 
 
 @pytest.mark.row("T3")
-def test_the_same_event_from_the_stream_and_from_the_file_counts_once(tmp_path: Path) -> None:
+def test_an_event_from_stream_and_file_counts_once(tmp_path: Path) -> None:
     """A nightly file of what was streamed brings duplicates, and what the stream missed."""
     files = source("transactions", list(ORDER), max_rejected=1.0).replace('name = "transactions"', 'name = "shop"')
     ws = company(tmp_path, files, streamed(name="live_shop", ids="shop"))
@@ -168,7 +168,7 @@ def test_the_same_event_from_the_stream_and_from_the_file_counts_once(tmp_path: 
     assert counts(ws, DAY1)["transactions"]["duplicates"] == 1
 
 
-def test_bronze_keeps_what_came(tmp_path: Path) -> None:
+def test_bronze_keeps_payloads_as_they_came(tmp_path: Path) -> None:
     """Digits as they were, keys that nobody mapped aside; a payload that is none is kept in part."""
     ws = company(tmp_path)
     text = event(EVENT, amount_minor=500, colour="red").replace(b"500", b"5.0e2")
@@ -180,7 +180,7 @@ def test_bronze_keeps_what_came(tmp_path: Path) -> None:
     assert (len(large["_broken"]), large["_fault"]) == (4096, "too_large")
 
 
-def test_a_damaged_night_is_read_again_while_the_log_has_it(tmp_path: Path) -> None:
+def test_a_damaged_night_is_read_again_from_the_log(tmp_path: Path) -> None:
     """To the same digests; once it was released, the night says that it cannot be."""
     ws = company(tmp_path)
     stream(ws, event(), event(event_id="2"), b"{")
@@ -229,7 +229,9 @@ def test_without_the_log_nothing_is_written(tmp_path: Path) -> None:
         ({"adapter": "csv"}, "any other has one"),
     ],
 )
-def test_a_streamed_source_has_what_it_needs_and_no_more(more: dict[str, object], said: str, tmp_path: Path) -> None:
+def test_a_streamed_source_refuses_missing_and_foreign_settings(
+    more: dict[str, object], said: str, tmp_path: Path
+) -> None:
     """No path, no shift, and a twin that is one."""
     with pytest.raises(Rejected, match=said):
         company(tmp_path, streamed(**more))  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 
 from features.compute.build import build
 from features.declare.group import Group
-from features.parity.compare import judge
+from features.parity.compare import compare
 from features.parity.report import measure, report
 from features.parity.result import LATE
 from features.parity.samples import file_of
@@ -190,7 +190,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
         client = held.enter_context(TestClient(create_app(ws)))
         wait_until_ready(client)
         found = Day(ws, log, told, live_groups(ws), client, main, calm)
-        calm.begin()
+        calm.start()
         pass_by(found)
         midnight(found, replace(other, db=1))
         hand_over(found)
@@ -286,13 +286,13 @@ def midnight(day: Day, third: OnlineStore) -> None:
     day.wait()
     day.calm.drain()
     late = Runner(day.ws, day.log, third)
-    late.begin()
+    late.start()
     late.drain()
     assert day.main.told() == (day.calm.applied_us, day.position) == (late.applied_us, late.position)
     late.close()
     stores = {"killed": day.main.store, "never killed": day.calm.online, "begun at midnight": third}
     day.stores = {name: rows(store, day.groups) for name, store in stores.items()}
-    day.counted = {"facts": total(day.calm.meters.facts), "poison": total(day.calm.meters.poison)}
+    day.counted = {"facts": total(day.calm.metrics.facts), "poison": total(day.calm.metrics.poison)}
 
 
 def hand_over(day: Day) -> None:
@@ -304,7 +304,7 @@ def hand_over(day: Day) -> None:
     day.come(day.told.at(MORNING))
     day.wait()
     day.calm.drain()
-    assert day.calm.local.night == NIGHT, "nobody is left to compare with"
+    assert day.calm.store.night == NIGHT, "nobody is left to compare with"
     day.morning = (rows(day.main.store, day.groups), rows(day.calm.online, day.groups))
 
 
@@ -319,7 +319,7 @@ def differing(one: Rows, other: Rows) -> list[tuple[bytes, str]]:
 
 
 @pytest.mark.row("T8")
-def test_killed_twice_and_down_for_an_hour_the_rows_are_those_of_a_runner_that_never_was(day: Day) -> None:
+def test_a_killed_runner_ends_with_the_rows_of_an_undisturbed_one(day: Day) -> None:
     """Byte by byte, times included; and of one that read the whole day at its end."""
     applied, end = day.torn
     assert 0 < applied < end, "it was not killed at work"
@@ -330,7 +330,7 @@ def test_killed_twice_and_down_for_an_hour_the_rows_are_those_of_a_runner_that_n
         assert not differing(killed, held), name
 
 
-def test_each_event_counts_once_and_each_poisonous_one_is_set_aside_once(day: Day) -> None:
+def test_each_event_counts_once_and_each_poison_event_is_quarantined_once(day: Day) -> None:
     """What the stream took and refused in the day is what the night brings to silver and quarantine."""
     lake = day.ws.lake
 
@@ -344,7 +344,7 @@ def test_each_event_counts_once_and_each_poisonous_one_is_set_aside_once(day: Da
 
 
 @pytest.mark.row("R61")
-def test_while_nobody_followed_nothing_old_passed_for_fresh(day: Day) -> None:
+def test_without_a_runner_no_stale_value_is_served_as_fresh(day: Day) -> None:
     """Every live value fell to last night's or below, and said why; when somebody followed again, none did."""
     assert len(day.outage) >= 20
     for answer in day.outage:
@@ -356,7 +356,7 @@ def test_while_nobody_followed_nothing_old_passed_for_fresh(day: Day) -> None:
 
 
 @pytest.mark.row("V5")
-def test_a_five_minute_count_is_zero_when_its_last_event_has_left(day: Day) -> None:
+def test_a_five_minute_count_falls_to_zero(day: Day) -> None:
     """To the minute, though nothing happened that could have touched it; a true value, no missing one."""
     assert {minutes: answer.values[VIEWS] for minutes, answer in day.scene.items()} == {1: 2, 4: 2, 5: 0, 6: 0}
     for minutes, answer in day.scene.items():
@@ -367,7 +367,7 @@ def test_a_five_minute_count_is_zero_when_its_last_event_has_left(day: Day) -> N
 
 
 @pytest.mark.row("V8")
-def test_taking_over_the_night_changes_no_row(day: Day) -> None:
+def test_the_hand_over_of_a_night_changes_no_row(day: Day) -> None:
     """Neither then nor in the morning, when what the night holds is revised, withdrawn or somebody else's."""
     assert not differing(day.stores["killed"], day.handed)
     taken_over, not_taken_over = day.morning
@@ -376,17 +376,17 @@ def test_taking_over_the_night_changes_no_row(day: Day) -> None:
 
 
 @pytest.mark.row("R78")
-def test_what_was_served_is_what_the_facts_say_as_known_then(day: Day) -> None:
+def test_served_values_equal_the_facts_as_known_then(day: Day) -> None:
     """No mismatch; what is late is explained by events that were late, revised, withdrawn or known by a link."""
-    found = judge(day.ws, TODAY)
+    found = compare(day.ws, TODAY)
     told = report(found)
     printed = StringIO()
     assert print_report(told | {"plot": ""}, Console(file=printed, width=150)) == 0
     assert "mismatch rate 0.0000%" in printed.getvalue()
     assert told["verdict"] == "equal"
     assert told["rows"] == told["rows"] | {"judged": found.read, "pending": 0, "unreadable": 0, "overdue": 0}
-    assert {view for view, _ in found.tallies} == {view for one in day.groups for view in (one.view, one.live_view)}
-    assert found.whole.sampled > 5000
+    assert {view for view, _ in found.counts} == {view for one in day.groups for view in (one.view, one.live_view)}
+    assert found.total.sampled > 5000
     assert {one.cause for one in found.differences} == {LATE}
     named = {event for one in found.differences for event in one.events}
     assert all(one.events for one in found.differences)
@@ -394,7 +394,7 @@ def test_what_was_served_is_what_the_facts_say_as_known_then(day: Day) -> None:
     assert all(named & events for events in day.told.planted.values()), "a kind of them was never met"
 
 
-def test_one_value_falsified_is_one_mismatch(day: Day) -> None:
+def test_one_falsified_value_is_one_mismatch(day: Day) -> None:
     """So the meter can say other than that all is well."""
     file = file_of(day.ws, TODAY)
     whole = file.read_text()

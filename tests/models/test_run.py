@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from features.compute.as_known import moved
+from features.compute.as_known import merged_ids
 from infra import state_files
 from infra.clock import cutoff
 from infra.models import bundle, registry
@@ -118,7 +118,7 @@ def test_a_label_does_not_change_by_what_is_known_later(built: tuple[Workspace, 
     label = label_named(ws.company, "no_order", OPTIONS)
     early, late = (build_spine(ws, label, night - timedelta(days=days)) for days in (7, 0))
     with ws.lake.connect() as connection:
-        gone = {row[0] for row in connection.execute(f"FROM {moved(ws, connection, night)}").fetchall()}
+        gone = {row[0] for row in connection.execute(f"FROM {merged_ids(ws, connection, night)}").fetchall()}
     # Who was merged into another account since is asked about no more.
     early = early[~early["customer_id"].isin(gone)]
     both = early.merge(late, on=["customer_id", "event_time"], suffixes=("", "_later"))

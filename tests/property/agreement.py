@@ -28,40 +28,40 @@ class Answers:
     live: list[Values]
 
 
-def ask_oracle(group: Group, told: History) -> Answers:
+def ask_oracle(group: Group, history: History) -> Answers:
     """Ask the oracle about every case by itself."""
-    oracles = [Oracle(group, case.facts, case.links, COMPANY.identity) for case in told.cases]
-    nights: dict[str, dict[str, Values]] = {str(night): {} for night in told.nights}
-    for night in told.nights:
+    oracles = [Oracle(group, case.facts, case.links, COMPANY.identity) for case in history.cases]
+    nights: dict[str, dict[str, Values]] = {str(night): {} for night in history.nights}
+    for night in history.nights:
         for oracle in oracles:
             nights[str(night)] |= oracle.night(night)
-    return Answers(nights, [oracles[case].live(key, at) for case, key, at in told.spine])
+    return Answers(nights, [oracles[case].live(key, at) for case, key, at in history.spine])
 
 
-def check_nights(group: Group, told: History, answers: Answers, rows: pa.Table) -> None:
+def check_nights(group: Group, history: History, answers: Answers, rows: pa.Table) -> None:
     """Compare a nightly table with the oracle: the same entities every night, and the same values."""
     names = [feature.name for feature in group.outputs]
-    found: dict[str, dict[str, Values]] = {str(night): {} for night in told.nights}
+    found: dict[str, dict[str, Values]] = {str(night): {} for night in history.nights}
     for row in rows.select(["night", group.entity.key, *names]).to_pylist():
         found[str(row.pop("night"))][row.pop(group.entity.key)] = row
     for night, expected in answers.nights.items():
         for entity in sorted(found[night].keys() | expected.keys()):
-            compare(group, told, f"night {night}, {entity}", entity, found[night].get(entity), expected.get(entity))
+            compare(group, history, f"night {night}, {entity}", entity, found[night].get(entity), expected.get(entity))
 
 
 def check_live(
-    ws: Workspace, engine: Engine, group: Group, told: History, answers: Answers, plan: historical.Plan | None
+    ws: Workspace, engine: Engine, group: Group, history: History, answers: Answers, plan: historical.Plan | None
 ) -> None:
     """Compare the values at every moment of the spine with the oracle, by one of the plans."""
-    found = live_rows(ws, engine, group, told, plan).to_pylist()
+    found = live_rows(ws, engine, group, history, plan).to_pylist()
     assert [row.pop("position") for row in found] == list(range(len(answers.live))), "spine rows came or went"
-    for row, expected, (_, key, at) in zip(found, answers.live, told.spine, strict=True):
-        compare(group, told, f"plan {plan}, {key} at {at.isoformat()}", key, row, expected)
+    for row, expected, (_, key, at) in zip(found, answers.live, history.spine, strict=True):
+        compare(group, history, f"plan {plan}, {key} at {at.isoformat()}", key, row, expected)
 
 
-def live_rows(ws: Workspace, engine: Engine, group: Group, told: History, plan: historical.Plan | None) -> pa.Table:
+def live_rows(ws: Workspace, engine: Engine, group: Group, history: History, plan: historical.Plan | None) -> pa.Table:
     """Return the values at every moment of the spine, sorted by position."""
-    spine = told.spine
+    spine = history.spine
     table = pa.table(
         {
             group.entity.key: pa.array([key for _, key, _ in spine], pa.string()),
@@ -93,7 +93,7 @@ def digests(ws: Workspace, built: build.BuiltTables, nights: Nights | None = Non
 
 def compare(
     group: Group,
-    told: History,
+    history: History,
     place: str,
     entity: str,
     found: Mapping[str, Any] | None,
@@ -107,7 +107,7 @@ def compare(
     else:
         name = next(name for name in expected if found[name] != expected[name])
         sentence = f"{place}, {name}: {found[name]!r} instead of {expected[name]!r}"
-    raise AssertionError(f"{sentence}\n{_shown(group)}\n{_case(told, entity)}")
+    raise AssertionError(f"{sentence}\n{_shown(group)}\n{_case(history, entity)}")
 
 
 def _shown(group: Group) -> str:
@@ -116,14 +116,14 @@ def _shown(group: Group) -> str:
     return "\n".join(parts)
 
 
-def _case(told: History, entity: str) -> str:
-    case = next(case for case in told.cases if f"{case.number:02}." in entity)
+def _case(history: History, entity: str) -> str:
+    case = next(case for case in history.cases if f"{case.number:02}." in entity)
     order = [
         sorted(rows, key=lambda r: (r["ingested_at"], r["file"], r["position"])) for rows in (case.facts, case.links)
     ]
-    rows = [" ".join(f"{name}={_told(value)}" for name, value in row.items()) for part in order for row in part]
-    return "\n".join([f"case {case.number} (seed {case.seed}) of nights {told.nights}", *rows])
+    rows = [" ".join(f"{name}={_text(value)}" for name, value in row.items()) for part in order for row in part]
+    return "\n".join([f"case {case.number} (seed {case.seed}) of nights {history.nights}", *rows])
 
 
-def _told(value: Any) -> str:
+def _text(value: Any) -> str:
     return str(value) if hasattr(value, "tzinfo") else repr(value)

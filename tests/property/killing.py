@@ -20,23 +20,23 @@ DIFFERENT = 42
 
 def compare(number: int, way: str, folder: Path) -> None:
     """Compare one spec with the oracle by one way: its nights at once, one by one, or a plan of the live compiler."""
-    group, told = drawn(number)
+    group, history = drawn(number)
     ws = workspace(folder)
-    answers = ask_oracle(group, told) if way != "stream" else Answers({}, [])
+    answers = ask_oracle(group, history) if way != "stream" else Answers({}, [])
     if way != "stream":  # which writes the history by itself, without what the gate would not let in
-        write_history(ws, group, told)
+        write_history(ws, group, history)
     with open_engine(ws, "duckdb") as engine:
         match way:
             case "once":
-                check_nights(group, told, answers, build.compute(ws, engine, group, told.nights).features)
+                check_nights(group, history, answers, build.compute(ws, engine, group, history.nights).features)
             case "daily":
-                daily = one_by_one(ws, engine, group, told.nights)
-                check_nights(group, told, answers, daily.features)
-                assert digests(ws, daily) == digests(ws, build.compute(ws, engine, group, told.nights))
+                daily = one_by_one(ws, engine, group, history.nights)
+                check_nights(group, history, answers, daily.features)
+                assert digests(ws, daily) == digests(ws, build.compute(ws, engine, group, history.nights))
             case "stream":
-                assert check_stream(ws, engine, group, told)
+                assert check_stream(ws, engine, group, history)
             case "rows" | "cells":
-                check_live(ws, engine, group, told, answers, way)
+                check_live(ws, engine, group, history, answers, way)
             case _:
                 raise ValueError(way)
 

@@ -72,11 +72,11 @@ class Oracle:
     def _followed(self, entity: str | None, happened: datetime, links: Sequence[Row]) -> str | None:
         """Return whom the links that speak of an entity call it at a moment."""
         about = [x for x in links if entity and self._company_wide(x["id_space"], x["source_id"]) == entity]
-        said = [x for x in about if x["event_time"] <= happened]
+        spoken = [x for x in about if x["event_time"] <= happened]
         backwards = [x for x in about if x["event_time"] > happened and x["backwards"]]
-        if not said and not backwards:
+        if not spoken and not backwards:
             return entity
-        link = max(said, key=_moment) if said else min(backwards, key=_moment)
+        link = max(spoken, key=_moment) if spoken else min(backwards, key=_moment)
         return str(link["customer"]) if link["kind"] == "linked" else entity
 
     def _start(self, at: datetime, window: timedelta) -> datetime:

@@ -462,10 +462,10 @@ def histories(draw: st.DrawFn, group: Group, cases: int = CASES) -> History:
     """Draw a history of some cases for a group."""
     first = draw(st.sampled_from(ERAS))
     seeds = draw(st.lists(st.integers(0, 2**32 - 1), min_size=cases, max_size=cases, unique=True))
-    return history(group, first, seeds)
+    return make_history(group, first, seeds)
 
 
-def history(group: Group, first: date, seeds: Sequence[int]) -> History:
+def make_history(group: Group, first: date, seeds: Sequence[int]) -> History:
     """Make a history of one case for each seed."""
     nights = Nights(first, first + (NIGHTS - 1) * DAY)
     cases = tuple(_Maker(group, nights, number, seed).case() for number, seed in enumerate(seeds))
@@ -493,7 +493,7 @@ class _Maker:
         links = [self._link(numbered) for _ in range(self.random.randint(2, 14))] if linked else []
         for rows in (facts, links):
             self._arrive(rows)
-        spine = [(self._key(facts, links), self._asked(facts)) for _ in range(7)]
+        spine = [(self._key(facts, links), self._spine_moment(facts)) for _ in range(7)]
         spine += [self.random.choice(spine), (self._key(facts, links), self.opening - 500 * DAY)]
         return Case(self.number, self.seed, tuple(facts), tuple(links), tuple(spine))
 
@@ -600,7 +600,7 @@ class _Maker:
         row = self.random.choice(facts)
         return f"{COMPANY.prefix(row['id_space'])}{row[self.group.entity.columns[self.group.fact]]}"
 
-    def _asked(self, facts: Sequence[Mapping[str, Any]]) -> datetime:
+    def _spine_moment(self, facts: Sequence[Mapping[str, Any]]) -> datetime:
         """Return a moment of the spine."""
         chance = self.random.random()
         if chance < 0.6:
@@ -642,11 +642,11 @@ def workspace(folder: Any) -> Workspace:
     return Workspace(Settings(home=folder), COMPANY, FixedClock(datetime(2024, 6, 1, tzinfo=UTC)))
 
 
-def write_history(ws: Workspace, group: Group, told: History) -> None:
+def write_history(ws: Workspace, group: Group, history: History) -> None:
     """Write the silver tables of a history, as the gate leaves them."""
-    write_silver(ws, group.fact, [row for case in told.cases for row in case.facts])
+    write_silver(ws, group.fact, [row for case in history.cases for row in case.facts])
     if group.entity.linked:
-        write_silver(ws, LINK_FACT, [row for case in told.cases for row in case.links])
+        write_silver(ws, LINK_FACT, [row for case in history.cases for row in case.links])
 
 
 def write_silver(ws: Workspace, fact: str, rows: Sequence[Mapping[str, Any]]) -> None:

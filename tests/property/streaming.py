@@ -12,8 +12,9 @@ from features.compute.evaluate import evaluate
 from features.compute.identity import LINKS
 from features.declare.group import Group
 from features.declare.terms import Col, Expression
+from features.stream.group_tables import LiveValues
 from features.stream.live_values import elapsed_states
-from features.stream.local_store import LocalStore, Values
+from features.stream.local_store import LocalStore
 from infra.clock import Nights, cutoff, parse_duration, start_of
 from infra.engine.engine import Engine
 from infra.lake.commit import Commit
@@ -21,8 +22,7 @@ from infra.workspace import Workspace
 from rapport_feast.row.layout import FOREVER_US
 from rapport_feast.times import DAY, MICROSECOND
 from tests.property.agreement import compare
-from tests.property.oracle import CAST, Oracle
-from tests.property.oracle import Values as Told
+from tests.property.oracle import CAST, Oracle, Values
 from tests.property.specs import ARROW, COMMON, COMPANY, History, write_silver
 from validation.contracts.standard import CONTRACTS
 
@@ -31,47 +31,47 @@ LOOKS = 8
 Row = dict[str, Any]
 
 
-def check_stream(ws: Workspace, engine: Engine, group: Group, told: History) -> int:
+def check_stream(ws: Workspace, engine: Engine, group: Group, history: History) -> int:
     """Compare what the stream last published of every entity with the oracle, at moments of log time.
 
-    Nobody is asked anew: what no fact, link or departure touched must still be true. Returns how many of the values
-    compared were other than those of the night on which the stream began.
+    No value is computed anew: what no fact, link or departure touched must still be true. Returns how many of the
+    values compared were other than those of the night on which the stream began.
     """
-    gated = [(_gated(case.facts), _gated(case.links)) for case in told.cases]
+    gated = [(_gated(case.facts), _gated(case.links)) for case in history.cases]
     write_silver(ws, group.fact, [row for facts, _ in gated for row in facts])
     if group.entity.linked:
         write_silver(ws, LINKS, [row for _, links in gated for row in links])
-    night = [*told.nights][len(told.nights) // 2]
-    nights = Nights(told.nights.first, night)
+    night = [*history.nights][len(history.nights) // 2]
+    nights = Nights(history.nights.first, night)
     ws.lake.replace(tables.tiles_table(group), build.compute(ws, engine, group, nights).tiles, Commit(nights))
     oracles = [Oracle(group, facts, links, COMPANY.identity) for facts, links in gated]
-    keys = sorted({(case, key) for case, key, _ in told.spine})
-    local = LocalStore(ws, [group], night)
+    keys = sorted({(case, key) for case, key, _ in history.spine})
+    store = LocalStore(ws, [group], night)
     online: dict[str, Row] = {}
     try:
-        _publish(group, local.everybody(), online, _us(cutoff(night)))
+        _publish(group, store.all_values(), online, _us(cutoff(night)))
         changed, before = 0, cutoff(night)
         begun = {key: oracles[case].live(key, before, before) for case, key in keys}
-        for moment in _moments(told, night, group):
-            local.take({group.fact: _between([c.facts for c in told.cases], group.fact, before, moment)})
+        for moment in _moments(history, night, group):
+            store.insert({group.fact: _between([c.facts for c in history.cases], group.fact, before, moment)})
             if group.entity.linked:
-                local.take({LINKS: _between([c.links for c in told.cases], LINKS, before, moment)})
-            _publish(group, local.step(_us(moment)), online, _us(moment))
+                store.insert({LINKS: _between([c.links for c in history.cases], LINKS, before, moment)})
+            _publish(group, store.advance(_us(moment)), online, _us(moment))
             for case, key in keys:
                 truth = oracles[case].live(key, moment, moment)
                 found = read(group, online.get(key), moment)
-                compare(group, told, f"{key} at {moment.isoformat()} (stream since {night})", key, found, truth)
+                compare(group, history, f"{key} at {moment.isoformat()} (stream since {night})", key, found, truth)
                 changed += truth != begun[key]
             before = moment
         again = {row: dict(values) for row, values in online.items()}
-        _publish(group, local.everybody(), online, _us(before))
+        _publish(group, store.all_values(), online, _us(before))
         assert again == online, "what is computed once more is another row"
         return changed
     finally:
-        local.close()
+        store.close()
 
 
-def read(group: Group, row: Mapping[str, Any] | None, at: datetime) -> Told:
+def read(group: Group, row: Mapping[str, Any] | None, at: datetime) -> Values:
     """Return what a reader makes of a row: what elapses is finished now, and so is what is derived from it."""
     elapsing, found = set(elapsed_states(group)), dict(row["values"]) if row else {}
     dtypes = {feature.name: feature.dtype for feature in group.outputs}
@@ -92,7 +92,7 @@ def read(group: Group, row: Mapping[str, Any] | None, at: datetime) -> Told:
     return {feature.name: found[feature.name] for feature in group.outputs}
 
 
-def _publish(group: Group, computed: Iterable[Values], online: dict[str, Row], log_us: int) -> None:
+def _publish(group: Group, computed: Iterable[LiveValues], online: dict[str, Row], log_us: int) -> None:
     """Keep rows as the online store does, and hold each to the rules of its times."""
     for one in computed:
         rows = one.values.to_pylist()
@@ -110,10 +110,10 @@ def _publish(group: Group, computed: Iterable[Values], online: dict[str, Row], l
                 assert not other, f"{entity}: {other} are others, as old ({log_us - known_us} us)"
 
 
-def _moments(told: History, night: date, group: Group) -> list[datetime]:
+def _moments(history: History, night: date, group: Group) -> list[datetime]:
     """Return moments of log time: arrivals, departures and borders of hops, to the microsecond, and others."""
-    chance = random.Random(told.seeds[0])
-    rows = [row for case in told.cases for row in case.facts]
+    chance = random.Random(history.seeds[0])
+    rows = [row for case in history.cases for row in case.facts]
     windows = [parse_duration(window) for measure in group.measures for window in measure.windows]
     found: set[datetime] = set()
     while len(found) < LOOKS:
@@ -127,7 +127,7 @@ def _moments(told: History, night: date, group: Group) -> list[datetime]:
             ]
         )
         at += chance.choice([-1, 0, 1]) * MICROSECOND
-        if cutoff(night) < at <= cutoff(told.nights.last) + 2 * DAY:
+        if cutoff(night) < at <= cutoff(history.nights.last) + 2 * DAY:
             found.add(at)
     return sorted(found)
 
@@ -136,9 +136,9 @@ def _gated(rows: Sequence[Row]) -> list[Row]:
     """Return the rows that the gate lets in: what says the same as one that came before is a duplicate."""
     seen, kept = set(), []
     for row in sorted(rows, key=lambda r: (r["ingested_at"], r["file"], r["position"])):
-        said = tuple((k, v) for k, v in row.items() if k not in {"ingested_at", "file", "position"})
-        if said not in seen:
-            seen.add(said)
+        content = tuple((k, v) for k, v in row.items() if k not in {"ingested_at", "file", "position"})
+        if content not in seen:
+            seen.add(content)
             kept.append(row)
     return kept
 

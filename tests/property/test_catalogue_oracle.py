@@ -13,7 +13,7 @@ from features.declare.group import Group
 from infra.engine.open import open_engine
 from tests.property import specs
 from tests.property.agreement import ask_oracle, check_live, check_nights
-from tests.property.specs import ERAS, history, workspace, write_history
+from tests.property.specs import ERAS, make_history, workspace, write_history
 
 CASES = 20
 # Words that these groups look for, beside those that random groups are tried with.
@@ -41,23 +41,23 @@ ROWS = {
     ("number", "name"),
     [pytest.param(at, name, marks=pytest.mark.row(row)) for at, (name, row) in enumerate(ROWS.items())],
 )
-def test_a_group_of_the_catalogue_equals_the_oracle(
+def test_catalogue_group_equals_the_oracle(
     number: int, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     group = everywhere(group_named(name))
     monkeypatch.setattr(
         specs, "WORDS", {fact: {**words, **SPOKEN.get(fact, {})} for fact, words in specs.WORDS.items()}
     )
-    told = history(group, ERAS[number % len(ERAS)], range(100 * number, 100 * number + CASES))
-    answers = ask_oracle(group, told)
+    history = make_history(group, ERAS[number % len(ERAS)], range(100 * number, 100 * number + CASES))
+    answers = ask_oracle(group, history)
     ws = workspace(tmp_path)
-    write_history(ws, group, told)
+    write_history(ws, group, history)
     with open_engine(ws, "duckdb") as engine:
-        check_nights(group, told, answers, build.compute(ws, engine, group, told.nights).features)
-        check_live(ws, engine, group, told, answers, None)
+        check_nights(group, history, answers, build.compute(ws, engine, group, history.nights).features)
+        check_live(ws, engine, group, history, answers, None)
     rows = [*answers.live, *(row for night in answers.nights.values() for row in night.values())]
-    said = {feature.name: {repr(row[feature.name]) for row in rows} for feature in group.outputs}
-    assert [feature for feature, values in said.items() if len(values) < 2] == [], "not tried"
+    distinct_values = {feature.name: {repr(row[feature.name]) for row in rows} for feature in group.outputs}
+    assert [feature for feature, values in distinct_values.items() if len(values) < 2] == [], "not tried"
 
 
 def everywhere(group: Group) -> Group:

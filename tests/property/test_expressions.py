@@ -63,7 +63,7 @@ EACH: tuple[Term, ...] = (
 )  # fmt: skip
 
 
-def test_every_operator_is_among_them() -> None:
+def test_expressions_cover_every_operator() -> None:
     def operators(part: object) -> set[str]:
         return {part.operator}.union(*map(operators, part.operands)) if isinstance(part, Expression) else set()
 
@@ -74,7 +74,7 @@ def test_every_operator_is_among_them() -> None:
 @settings(max_examples=40)
 @given(st.lists(rows, min_size=1, max_size=20))
 @example([dict.fromkeys(COLUMNS)])
-def test_plain_python_says_what_the_compiler_says(drawn: list[dict[str, Any]]) -> None:
+def test_python_equals_duckdb(drawn: list[dict[str, Any]]) -> None:
     table = pa.Table.from_pylist(drawn, pa.schema({name: arrow for name, (_, arrow) in COLUMNS.items()}))
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -93,13 +93,13 @@ def test_plain_python_says_what_the_compiler_says(drawn: list[dict[str, Any]]) -
 @settings(max_examples=15)
 @given(st.lists(texts, min_size=20, max_size=60))
 @example(["a@b.c_d@e.f", "a@b.co@d.ef", "@@x.y a@b a@.c -@-.-", "0\u0660 123 4567", "+49 30 1234567 4111111111111111"])
-def test_masks_are_the_same_at_the_door_and_online(drawn: list[str]) -> None:
+def test_masks_equal_the_gates(drawn: list[str]) -> None:
     with duckdb.connect() as connection:
         found = connection.from_arrow(pa.table({"text": drawn})).project(masked_sql("text")).fetchall()
     assert [text for (text,) in found] == [mask(text) for text in drawn]
 
 
-def test_every_letter_is_lowered_as_the_engine_does() -> None:
+def test_lower_case_equals_the_engines() -> None:
     letters = [chr(code) for code in range(1, 0x110000) if not 0xD800 <= code < 0xE000]
     with duckdb.connect() as connection:
         found = connection.from_arrow(pa.table({"letter": letters})).project("lower(letter)").fetchall()
@@ -107,7 +107,7 @@ def test_every_letter_is_lowered_as_the_engine_does() -> None:
     assert set(LOWER_CASE) == {0x130, 0x3A3}
 
 
-def test_no_pattern_of_the_catalogue_reads_differently_elsewhere() -> None:
+def test_catalogue_patterns_use_the_portable_subset() -> None:
     def patterns(part: object) -> set[str]:
         if not isinstance(part, Expression):
             return set()

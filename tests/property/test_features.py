@@ -38,37 +38,37 @@ NUMBERS = [pytest.param(n, marks=pytest.mark.assure if n >= FIRST_SPECS else ())
 @pytest.mark.slow
 @pytest.mark.row("T1", "T2", "T3", "T5", "T6", "T7", "V1", "V2", "V3", "V4", "V6", "V7", "R12", "G6")
 @pytest.mark.parametrize("number", NUMBERS)
-def test_every_value_is_what_the_oracle_says(number: int, tmp_path: Path) -> None:
-    group, told = drawn(number)
-    answers = ask_oracle(group, told)
+def test_compiler_equals_oracle(number: int, tmp_path: Path) -> None:
+    group, history = drawn(number)
+    answers = ask_oracle(group, history)
     assert any(answers.nights.values())
-    assert len(told.cases) == CASES
+    assert len(history.cases) == CASES
     ws = workspace(tmp_path)
-    write_history(ws, group, told)
+    write_history(ws, group, history)
     with open_engine(ws, "duckdb") as engine:
-        once = build.compute(ws, engine, group, told.nights)
-        check_nights(group, told, answers, once.features)
+        once = build.compute(ws, engine, group, history.nights)
+        check_nights(group, history, answers, once.features)
         if number % 3 == 0:
-            assert digests(ws, one_by_one(ws, engine, group, told.nights)) == digests(ws, once)
+            assert digests(ws, one_by_one(ws, engine, group, history.nights)) == digests(ws, once)
         else:
             # An older night again, or the newest, on the tiles that the history left.
-            ws.lake.replace(tables.tiles_table(group), once.tiles, Commit(told.nights))
-            night = [*told.nights][number % 3]
+            ws.lake.replace(tables.tiles_table(group), once.tiles, Commit(history.nights))
+            night = [*history.nights][number % 3]
             again = Nights(night, night)
             assert digests(ws, build.compute(ws, engine, group, again, whole=False)) == digests(ws, once, again)
         for plan in PLANS:
-            check_live(ws, engine, group, told, answers, plan)
+            check_live(ws, engine, group, history, answers, plan)
 
 
 @pytest.mark.slow
 @pytest.mark.row("T8", "V5", "V8", "F11")
 @pytest.mark.parametrize("number", NUMBERS)
-def test_what_the_stream_last_published_is_still_true(number: int, tmp_path: Path) -> None:
-    """Duplicates, late and misordered facts, revisions, retractions and links; nobody is asked anew (F11, F12)."""
-    group, told = drawn(number)
+def test_stream_equals_oracle(number: int, tmp_path: Path) -> None:
+    """Duplicates, late and misordered facts, revisions, retractions and links; no value is computed anew (F11, F12)."""
+    group, history = drawn(number)
     ws = workspace(tmp_path)
     with open_engine(ws, "duckdb") as engine:
-        assert check_stream(ws, engine, group, told) >= CASES
+        assert check_stream(ws, engine, group, history) >= CASES
 
 
 @pytest.fixture(scope="module")
@@ -79,20 +79,20 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.mark.assure
 @pytest.mark.parametrize("number", range(ON_SPARK))
-def test_spark_says_what_duckdb_says(number: int, spark: Engine, tmp_path: Path) -> None:
-    group, told = drawn(number)
+def test_spark_equals_duckdb(number: int, spark: Engine, tmp_path: Path) -> None:
+    group, history = drawn(number)
     ws = workspace(tmp_path)
-    write_history(ws, group, told)
+    write_history(ws, group, history)
     plan = PLANS[number % len(PLANS)]
     with open_engine(ws, "duckdb") as engine:
-        built = build.compute(ws, engine, group, told.nights)
-        values = live_rows(ws, engine, group, told, plan)
-    assert digests(ws, build.compute(ws, spark, group, told.nights)) == digests(ws, built)
-    assert live_rows(ws, spark, group, told, plan).equals(values)
+        built = build.compute(ws, engine, group, history.nights)
+        values = live_rows(ws, engine, group, history, plan)
+    assert digests(ws, build.compute(ws, spark, group, history.nights)) == digests(ws, built)
+    assert live_rows(ws, spark, group, history, plan).equals(values)
 
 
 @pytest.mark.assure
-def test_no_mutant_of_the_compiler_agrees_with_the_oracle(tmp_path: Path) -> None:
+def test_every_mutant_differs_from_the_oracle(tmp_path: Path) -> None:
     """Every mutant is noticed as a difference of values; the compiler as it is passes the same comparisons."""
     control = compared(copy_of(None, tmp_path / "control"), *sorted({one.killer for one in MUTANTS}))
     assert control.returncode == 0, control.stdout + control.stderr
@@ -108,7 +108,7 @@ def test_no_mutant_of_the_compiler_agrees_with_the_oracle(tmp_path: Path) -> Non
     assert survivors == []
 
 
-def test_the_specs_leave_no_kind_and_no_operator_out() -> None:
+def test_specs_cover_every_kind_and_operator() -> None:
     groups = [drawn(number, cases=1)[0] for number in range(SPECS)]
     assert {measure.kind for group in groups for measure in group.measures} == set(KINDS)
     assert {name for group in groups for part in _parts(group) for name in _operators(part)} == set(get_args(Operator))

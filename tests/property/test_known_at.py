@@ -16,33 +16,33 @@ from tests.property.agreement import PLANS
 from tests.property.oracle import Oracle
 from tests.property.specs import COMPANY, STAMP, History, drawn, workspace, write_history
 
-Asked = tuple[int, str, datetime, datetime]
+Query = tuple[int, str, datetime, datetime]
 
 
 @pytest.mark.row("V1", "T2")
 @pytest.mark.parametrize("number", [0, 4, 9, 13, 17, 22])
-def test_values_as_known_at_any_moment_are_what_the_oracle_says(number: int, tmp_path: Path) -> None:
-    group, told = drawn(number)
-    asked = _asked(told)
-    oracles = [Oracle(group, case.facts, case.links, COMPANY.identity) for case in told.cases]
-    expected = [oracles[case].live(key, at, known) for case, key, at, known in asked]
-    lagged = [oracles[case].live(key, at) for case, key, at, _ in asked]
+def test_values_known_at_any_moment_equal_the_oracle(number: int, tmp_path: Path) -> None:
+    group, history = drawn(number)
+    queries = _queries(history)
+    oracles = [Oracle(group, case.facts, case.links, COMPANY.identity) for case in history.cases]
+    expected = [oracles[case].live(key, at, known) for case, key, at, known in queries]
+    lagged = [oracles[case].live(key, at) for case, key, at, _ in queries]
     assert sum(one != other for one, other in zip(expected, lagged, strict=True)) >= 10, "the column says nothing"
     ws = workspace(tmp_path)
-    write_history(ws, group, told)
+    write_history(ws, group, history)
     with open_engine(ws, "duckdb") as engine:
         for plan in PLANS:
-            found = historical.compute(ws, engine, group, _spine(group, asked), plan).drop("position").to_pylist()
-            for row, truth, question in zip(found, expected, asked, strict=True):
-                assert row == truth, (plan, question)
+            found = historical.compute(ws, engine, group, _spine(group, queries), plan).drop("position").to_pylist()
+            for row, truth, query in zip(found, expected, queries, strict=True):
+                assert row == truth, (plan, query)
 
 
-def _asked(told: History) -> list[Asked]:
+def _queries(history: History) -> list[Query]:
     """Return case, key, moment and what was known: around arrivals, long after, some time before."""
-    chance = random.Random(len(told.spine))
+    chance = random.Random(len(history.spine))
     found = []
-    for case, key, at in told.spine:
-        arrivals = [row["ingested_at"] for row in (*told.cases[case].facts, *told.cases[case].links)]
+    for case, key, at in history.spine:
+        arrivals = [row["ingested_at"] for row in (*history.cases[case].facts, *history.cases[case].links)]
         known = chance.choice(
             [
                 chance.choice(arrivals) + chance.choice([-1, 0, 1]) * MICROSECOND,
@@ -55,12 +55,12 @@ def _asked(told: History) -> list[Asked]:
     return found
 
 
-def _spine(group: Group, asked: list[Asked]) -> pa.Table:
+def _spine(group: Group, queries: list[Query]) -> pa.Table:
     return pa.table(
         {
-            group.entity.key: pa.array([key for _, key, _, _ in asked], pa.string()),
-            historical.TIME: pa.array([at for _, _, at, _ in asked], STAMP),
-            historical.KNOWN: pa.array([known for *_, known in asked], STAMP),
-            POSITION: pa.array(range(len(asked)), pa.int64()),
+            group.entity.key: pa.array([key for _, key, _, _ in queries], pa.string()),
+            historical.TIME: pa.array([at for _, _, at, _ in queries], STAMP),
+            historical.KNOWN: pa.array([known for *_, known in queries], STAMP),
+            POSITION: pa.array(range(len(queries)), pa.int64()),
         }
     )

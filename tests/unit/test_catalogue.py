@@ -95,7 +95,7 @@ def test_two_groups_with_one_feature_are_refused() -> None:
         refuse_clashes([group("message")], REQUESTS)
 
 
-def test_the_catalogue_is_what_the_company_can_fill() -> None:
+def test_groups_without_a_source_are_left_out() -> None:
     source = Source(name="shop", adapter="csv", fact="transactions", path="orders.csv", id_space="crm")
     assert [group.name for group in groups_of(Company(name="c", title="", sources=(source,)))] == ["customer_orders"]
 

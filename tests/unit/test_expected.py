@@ -68,7 +68,7 @@ def table(rows: list[Row]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema_of(group()))
 
 
-def test_the_rules_are_what_is_declared() -> None:
+def test_rules_follow_from_the_declaration() -> None:
     assert rules_of(group()) == (
         Equal(KEYS, ROWS),
         Equal("event_time", "cutoff of the night"),
@@ -83,7 +83,7 @@ def test_the_rules_are_what_is_declared() -> None:
     assert declared(group()) != declared(group(most=6))
 
 
-def test_what_holds_is_noted() -> None:
+def test_a_passing_suite_returns_its_ranges() -> None:
     found = judge(group(), table([*GOOD, row("C", NEXT, customer__orders__7d=0, customer__trend=None)]))
     assert {name: found[name] for name in ("rules", "rows", "nights")} == {"rules": 9, "rows": 5, "nights": 2}
     assert found["found"]["customer__orders__7d"] == {"least": 0, "most": 1}
@@ -91,13 +91,13 @@ def test_what_holds_is_noted() -> None:
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_does_not_hold_is_refused_by_feature_bound_and_value(case: str) -> None:
+def test_a_broken_rule_is_refused_with_feature_bound_and_value(case: str) -> None:
     rows, sentence = BAD[case]
     with pytest.raises(Rejected, match=sentence):
         judge(group(), table([*GOOD, *rows]))
 
 
-def test_another_type_is_refused() -> None:
+def test_a_wrong_type_is_refused() -> None:
     rows = table(GOOD)
     at = rows.schema.get_field_index("customer__orders__7d")
     with pytest.raises(Rejected, match=r"g_.*, customer__orders__7d: expected int64, found double"):

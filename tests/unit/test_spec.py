@@ -26,17 +26,17 @@ TREND = ratio("customer__trend", "customer__orders__7d", "customer__orders__30d"
 ORDERED = col("customer__orders__7d")
 
 
-def group(*measures: Measure, derived: tuple[Derived, ...] = (), **said: Any) -> Group:
-    stated: dict[str, Any] = {"entity": CUSTOMER, "fact": "transactions"} | said
+def group(*measures: Measure, derived: tuple[Derived, ...] = (), **overrides: Any) -> Group:
+    stated: dict[str, Any] = {"entity": CUSTOMER, "fact": "transactions"} | overrides
     return Group("g", "", "owner", measures=measures, derived=derived, **({"purpose": "service"} | stated))
 
 
-def request(*derived: Derived, **said: Any) -> Request:
-    stated: dict[str, Any] = {"fact": "interactions", "inputs": ("text", "channel"), "purpose": "service"} | said
+def request(*derived: Derived, **overrides: Any) -> Request:
+    stated: dict[str, Any] = {"fact": "interactions", "inputs": ("text", "channel"), "purpose": "service"} | overrides
     return Request("r", "", "owner", derived=derived, **stated)
 
 
-def test_names_dtypes_and_columns_follow_from_the_measures() -> None:
+def test_names_dtypes_and_columns_follow_from_measures() -> None:
     spend = Measure("spend", "mean", ("24h",), col("amount_minor"), col("kind") == "order")
     product = Measure("product", "last", ("90d",), col("product"))
     halves = Measure("halves", "sum", ("1h",), col("quantity") / 2, scale=10)
@@ -262,21 +262,21 @@ def test_the_version_follows_what_changes_values_and_nothing_else() -> None:
     assert len({declared.version, *(one.version for one in other)}) == len(other) + 1
 
 
-def test_a_request_is_about_its_inputs_alone() -> None:
+def test_a_request_reads_only_its_inputs() -> None:
     length = Derived("message__length", col("text").length())
-    asked = request(length, Derived("message__long", when(col("message__length") > 9, 1, 0)))
-    assert [(f.name, f.dtype) for f in asked.outputs] == [("message__length", "int64"), ("message__long", "int64")]
+    declared = request(length, Derived("message__long", when(col("message__length") > 9, 1, 0)))
+    assert [(f.name, f.dtype) for f in declared.outputs] == [("message__length", "int64"), ("message__long", "int64")]
     assert request(replace(length, empty=0)).version != request(length).version
     assert replace(request(length), description="other").view == request(length).view
 
 
-def test_the_catalogue_is_what_the_company_can_fill() -> None:
+def test_groups_without_a_source_are_left_out() -> None:
     source = Source(name="shop", adapter="csv", fact="transactions", path="orders.csv", id_space="crm")
     company = Company(name="c", title="", sources=(source,))
     assert [g.name for g in groups_of(company)] == ["customer_orders"]
 
 
-def test_the_catalogue_is_more_than_counts() -> None:
+def test_the_catalogue_uses_many_kinds() -> None:
     features = [feature for one in DECLARED for feature in one.outputs]
     counts = [name for one in CATALOGUE for name, (measure, _) in one.measured.items() if measure.kind == "count"]
     assert len(CATALOGUE) >= 8
@@ -296,7 +296,7 @@ def test_a_group_is_found_by_name_and_by_view() -> None:
 
 
 def test_a_request_is_found_by_name_and_by_view() -> None:
-    for asked in REQUESTS:
-        assert request_named(asked.name) is request_named(asked.view) is asked
+    for one in REQUESTS:
+        assert request_named(one.name) is request_named(one.view) is one
     with pytest.raises(Rejected, match="request: expected one of"):
         request_named("messages")

@@ -11,7 +11,7 @@ import duckdb
 import ibis
 import pandas as pd
 
-from features.compute.as_known import as_known, history, moved
+from features.compute.as_known import as_known, history, merged_ids
 from features.compute.windowing import DAY_MICROS
 from infra.clock import cutoff
 from infra.workspace import Workspace
@@ -50,7 +50,7 @@ def build_spine(ws: Workspace, label: Label, night: date) -> pd.DataFrame:
             as_known(ws, con, fact, night)
         if label.eligible and label.entity.linked:
             # What somebody did after two ids turned out to be one person counts for the one that remained.
-            con.execute(f"DELETE FROM spine WHERE {label.entity.key} IN (FROM {moved(ws, con, night)})")
+            con.execute(f"DELETE FROM spine WHERE {label.entity.key} IN (FROM {merged_ids(ws, con, night)})")
         rows = con.execute(label.outcome, _named_in(label.outcome, {"horizon": label.horizon})).df()
     mature = rows[rows["label_end"] <= pd.Timestamp(cutoff(night))]
     extra = ["decision_id"] if "decision_id" in rows else []
