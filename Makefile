@@ -17,7 +17,7 @@ help: ## show this
 setup: ## make .venv from requirements.lock (the other targets do it by themselves)
 	@sh infra/deploy/setup.sh
 
-nightly: setup ## run the nightly ring [COMPANY=companies/public.toml] [NIGHT=YYYY-MM-DD] [ENGINE=spark]
+nightly: setup ## run the nightly ring [COMPANY=companies/public] [NIGHT=YYYY-MM-DD] [ENGINE=spark]
 	@$(if $(ENGINE),RAPPORT_ENGINE="$(ENGINE)") .venv/bin/rapport nightly $(company) $(night)
 
 up: setup ## start Airflow, MLflow and the online service; Ctrl-C stops them [COMPANY=...]

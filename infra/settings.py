@@ -17,7 +17,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    company: Path = Field(ROOT / "companies" / "simulated.toml", description="the company file")
+    company: Path = Field(ROOT / "companies" / "simulated", description="the company: a folder with a company.toml")
     home: Path = Field(Path(".rapport"), description="folder that holds the state of every company, one folder each")
     public_data: Path = Field(ROOT.parent / "shared" / "data", description="folder of the public data sets")
     engine: EngineName = Field("duckdb", description="what builds the features")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from infra.clock import Clock, SystemClock
 from infra.company.company import Company
+from infra.company.folder import company_file
 from infra.company.load import load_company
 from infra.settings import PREFIX, Settings
 
@@ -60,7 +61,8 @@ def open_workspace(settings: Settings | None = None, clock: Clock | None = None)
     Raises
     ------
     Rejected
-        The company file cannot be read.
+        There is no such company, or its file cannot be read.
     """
     settings = settings or Settings()
+    settings = settings.model_copy(update={"company": company_file(settings.company)})
     return Workspace(settings, load_company(settings.company), clock or SystemClock())

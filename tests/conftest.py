@@ -129,7 +129,7 @@ def small_workspace(folder: Path, *, customers: int = CUSTOMERS, days: int = DAY
 
     world = {name: options.pop(name) for name in tuple(options) if name in WorldSettings.model_fields}
     world = {"start": date(2026, 5, 25)} | world | {"customers": customers, "days": days}
-    text = (ROOT / "companies" / "simulated.toml").read_text(encoding="utf-8")
+    text = (ROOT / "companies" / "simulated" / "company.toml").read_text(encoding="utf-8")
     table = "\n".join(f"{name} = {value}" for name, value in world.items())
     text = re.sub(r"(?ms)^\[world\]\n.*?(?=^\[)", lambda _: f"[world]\n{table}\n\n", text)
     company = folder / "simulated.toml"

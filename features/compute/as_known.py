@@ -94,7 +94,7 @@ def entities(company: Company, entity: Entity, fact: str, known: Table, links: T
     links
         Identity links, also from ``versions``; none where the company has no source of them.
     """
-    key = known[entity.columns[fact]]
+    key = known[entity.column_in(fact)]
     if links is None or not entity.linked:
         found = known.mutate(entity=prefixed(company, known.id_space, key))
     else:

@@ -163,7 +163,7 @@ def _read_spine(engine: Engine, group: Group, spine: pa.Table) -> SpineTable:
 
 def _visible_facts(ws: Workspace, engine: Engine, group: Group, spine: SpineTable, which: Links) -> Table:
     """Return the group's facts that any spine row can see, prepared."""
-    columns = {*SILVER_COLUMNS, "source_id", group.entity.columns[group.fact], *group.columns}
+    columns = {*SILVER_COLUMNS, "source_id", group.entity.column_in(group.fact), *group.columns}
     last = EPOCH_DAY + (spine.known // DAY_MICROS) * DAY
     silver = silver_table(ws, engine, group.fact, columns, last)
     start = spine.first - micros_of(group.longest)
@@ -186,7 +186,7 @@ def _choose_plan(
     Facts are counted as they stand in silver, whatever their revisions and links: it is a choice of speed alone.
     """
     last = EPOCH_DAY + (spine.known // DAY_MICROS) * DAY
-    key = group.entity.columns[group.fact]
+    key = group.entity.column_in(group.fact)
     silver = silver_table(ws, engine, group.fact, {"id_space", key, KNOWN_DAY}, last)
     local = silver.group_by("id_space", key).agg(facts=_.count())
     counted = local.group_by(entity=prefixed(ws.company, local.id_space, local[key])).agg(facts=_.facts.sum())

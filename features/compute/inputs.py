@@ -8,8 +8,8 @@ from features.compute.evaluate import RowValue, evaluate
 from features.declare.expression_types import DType
 from features.declare.request import Request
 from features.declare.terms import Value
+from validation.contracts.language import Contract
 from validation.contracts.masks import mask
-from validation.contracts.standard import CONTRACTS
 
 PYTHON_TYPES: Mapping[DType, Callable[[Any], Value]] = MappingProxyType({"int64": int, "float64": float, "string": str})
 
@@ -19,12 +19,12 @@ def normalise_inputs(request: Request, inputs: Mapping[str, RowValue]) -> dict[s
 
     Training reads the logged request from silver, so serving must compute from the same text.
     """
-    return normalise_columns(request.fact, {name: inputs[name] for name in request.inputs})
+    return normalise_columns(request.contract, {name: inputs[name] for name in request.inputs})
 
 
-def normalise_columns(fact: str, columns: Mapping[str, RowValue]) -> dict[str, RowValue]:
+def normalise_columns(contract: Contract, columns: Mapping[str, RowValue]) -> dict[str, RowValue]:
     """Return columns of a fact as the gate would let them in: masked where the contract says so, empty is none."""
-    masked = {column.name for column in CONTRACTS[fact].all_columns if column.masked}
+    masked = {column.name for column in contract.all_columns if column.masked}
     return {
         name: None if value == "" else mask(value) if name in masked and isinstance(value, str) else value
         for name, value in columns.items()

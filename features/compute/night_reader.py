@@ -141,7 +141,7 @@ class NightReader:
         return self.nights.first if hops(self.group.longest) else self.nights.first - timedelta(days=1)
 
     def _silver(self) -> Table:
-        key = self.group.entity.columns[self.group.fact]
+        key = self.group.entity.column_in(self.group.fact)
         columns = {*SILVER_COLUMNS, "source_id", key, *self.group.columns}
         return silver_table(self.ws, self.engine, self.group.fact, columns, self.nights.last)
 

@@ -46,7 +46,7 @@ PROVENANCE = ("source", "source_id")
 
 def silver_of(ws: Workspace, engine: Engine, group: Group, last: date) -> Table:
     """Return the silver rows of a group's fact with what the group reads and where they came from."""
-    columns = {*SILVER_COLUMNS, *PROVENANCE, group.entity.columns[group.fact], *group.columns}
+    columns = {*SILVER_COLUMNS, *PROVENANCE, group.entity.column_in(group.fact), *group.columns}
     return silver_table(ws, engine, group.fact, columns, last)
 
 

@@ -31,8 +31,8 @@ def rules_of(group: Group) -> tuple[Rule, ...]:
 
     Examples
     --------
-    >>> from features.catalogue import group_named
-    >>> [f"{rule.column}: {rule}" for rule in rules_of(group_named("customer_orders"))][3:5]
+    >>> from features.catalogue import standard
+    >>> [f"{rule.column}: {rule}" for rule in rules_of(standard().group("customer_orders"))][3:5]
     ['customer__orders__30d: at least 0', 'customer__orders__90d: at least 0']
     """
     return (Equal(KEYS, ROWS), *(Equal(time, CUTOFF) for time in TIMES), *_expected(group.outputs))

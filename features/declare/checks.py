@@ -6,7 +6,7 @@ from features.declare.expression_types import NUMBERS, ExpressionType, column_ty
 from features.declare.measure import NUMERIC, Measure
 from features.declare.terms import columns_in
 from rapport_feast.errors import Rejected
-from validation.contracts.standard import CONTRACTS
+from validation.contracts.language import Contract
 from validation.contracts.words import PURPOSES
 
 
@@ -24,16 +24,20 @@ def refuse_kind(where: str, measure: Measure, given: ExpressionType) -> None:
         raise Rejected(f"{where}, of", "a text or a whole number", given)
 
 
-def readable_columns(where: str, fact: str) -> dict[str, ExpressionType]:
+def readable_columns(where: str, contracts: Mapping[str, Contract], fact: str) -> dict[str, ExpressionType]:
     """Return the columns of a fact with their types; refuse an unknown fact."""
-    if fact not in CONTRACTS:
-        raise Rejected(f"{where}, fact", f"one of {', '.join(CONTRACTS)}", fact)
-    return column_types(fact)
+    if fact not in contracts:
+        raise Rejected(f"{where}, fact", f"one of {', '.join(contracts)}", fact)
+    return column_types(contracts[fact])
 
 
-def refuse_unknown_columns(where: str, parts: Iterable[object], typed: Mapping[str, ExpressionType]) -> None:
+def refuse_unknown_columns(
+    where: str,
+    parts: Iterable[object],
+    typed: Mapping[str, ExpressionType],
+    hindsight: frozenset[str] = frozenset(),
+) -> None:
     """Refuse columns that are not there, and those that say how a case ended: they are known only afterwards."""
-    hindsight = {column.name for contract in CONTRACTS.values() for column in contract.columns if column.hindsight}
     for name in columns_in(parts):
         if name not in typed:
             raise Rejected(f"{where}, column", f"one of {', '.join(sorted(typed))}", name)

@@ -6,7 +6,6 @@ from typing import Literal
 from features.declare.terms import Col, Expression, Operand, Term, Value
 from rapport_feast.errors import Rejected
 from validation.contracts.language import Contract
-from validation.contracts.standard import CONTRACTS
 
 DType = Literal["int64", "float64", "string"]
 
@@ -18,9 +17,8 @@ DTYPE_OF: Mapping[ExpressionType, DType] = {"integer": "int64", "decimal": "floa
 EXPRESSION_TYPE_OF: Mapping[DType, ExpressionType] = {"int64": "integer", "float64": "decimal", "string": "text"}
 
 
-def column_types(fact: str) -> dict[str, ExpressionType]:
+def column_types(contract: Contract) -> dict[str, ExpressionType]:
     """Return column = type of everything that a feature may read of a fact."""
-    contract: Contract = CONTRACTS[fact]
     return {column.name: column.type for column in contract.all_columns if column.name not in {"revision", "retracted"}}
 
 

@@ -1,7 +1,7 @@
 """Feature groups: one entity, one fact, one table. The compilers, docs and Feast objects are made of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from typing import Literal
@@ -19,8 +19,10 @@ from features.declare.feature import Derived, Feature, derived_features, in_depe
 from features.declare.measure import BARE, DAY, LONGEST, SHORTEST, Expect, Measure
 from features.declare.terms import Term, columns_in
 from features.declare.version import as_data, version_hash
+from features.declare.vocabulary import Contracts, vocabulary
 from infra.clock import parse_duration
 from rapport_feast.errors import Rejected
+from validation.contracts.language import Contract
 
 Pii = Literal["none", "pseudonymous", "personal", "sensitive"]
 Served = Literal["nightly", "live"]
@@ -54,6 +56,8 @@ class Group:
         How old the last published night may be before a value counts as stale.
     live_freshness
         How far the stream's log time may lie behind before a live value counts as stale.
+    contracts
+        Those it was declared by; no part of the definition.
 
     Raises
     ------
@@ -85,9 +89,15 @@ class Group:
     freshness: timedelta = timedelta(hours=36)
     live_freshness: timedelta = timedelta(minutes=1)
     pii: Pii = "pseudonymous"
+    contracts: Contracts = field(default_factory=vocabulary, repr=False)
 
     def __post_init__(self) -> None:
         _check(self)
+
+    @property
+    def contract(self) -> Contract:
+        """The contract of its fact."""
+        return self.contracts[self.fact]
 
     def feature_name(self, measure: Measure, window: str) -> str:
         """Return the name of a feature, ``subject__measure__window``."""
@@ -106,7 +116,7 @@ class Group:
     @cached_property
     def outputs(self) -> tuple[Feature, ...]:
         """Every feature of the group, in order."""
-        typed = column_types(self.fact)
+        typed = column_types(self.contract)
         found = [
             Feature(name, _dtype(m, typed), f"{m.meaning}, last {w}", m.default, _expected(m, parse_duration(w)))
             for name, (m, w) in self.measured.items()
@@ -129,7 +139,7 @@ class Group:
     @cached_property
     def version(self) -> str:
         """Hash of everything that changes values, 8 hex digits."""
-        about = (self.entity.name, self.entity.key, self.entity.columns[self.fact], self.entity.linked)
+        about = (self.entity.name, self.entity.key, self.entity.column_in(self.fact), self.entity.linked)
         return version_hash(as_data((about, self.fact, self.where, self.measures, self.derived, self.hop)))
 
     @property
@@ -150,15 +160,15 @@ class Group:
 def _check(group: Group) -> None:
     where = f"group {group.name}"
     refuse_unknown_purpose(where, group.purpose)
-    typed = readable_columns(where, group.fact)
-    if group.fact not in group.entity.columns:
+    typed = readable_columns(where, group.contracts, group.fact)
+    if not group.entity.column_in(group.fact):
         raise Rejected(f"{where}, fact", f"a fact that names a {group.entity.name}", group.fact)
     if not group.measures:
         raise Rejected(where, "at least one measure", "none")
     hop = parse_duration(group.hop)
     if hop > DAY or DAY % hop:
         raise Rejected(f"{where}, hop", "a length of which a day holds a whole number, such as 1h", group.hop)
-    refuse_unknown_columns(where, [group.where], typed)
+    refuse_unknown_columns(where, [group.where], typed, group.contract.hindsight)
     for measure in group.measures:
         _check_measure(f"{where}, {measure.name}", group, measure, typed)
     measured = [group.feature_name(measure, window) for measure in group.measures for window in measure.windows]
@@ -168,7 +178,7 @@ def _check(group: Group) -> None:
 
 
 def _check_measure(where: str, group: Group, measure: Measure, typed: Mapping[str, ExpressionType]) -> None:
-    refuse_unknown_columns(where, [measure.of, measure.where], typed)
+    refuse_unknown_columns(where, [measure.of, measure.where], typed, group.contract.hindsight)
     for condition in (measure.where, group.where):
         if condition is not None and type_of(condition, typed) != "boolean":
             raise Rejected(f"{where}, where", "a condition", type_of(condition, typed))

@@ -1,6 +1,6 @@
 """Features of the request itself: what the caller gives is no fact yet."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from features.declare.checks import readable_columns, refuse_duplicates, refuse_unknown_columns, refuse_unknown_purpose
@@ -9,6 +9,8 @@ from features.declare.feature import Derived, Feature, derived_features, in_depe
 from features.declare.group import Pii
 from features.declare.terms import Col, Term
 from features.declare.version import as_data, version_hash
+from features.declare.vocabulary import Contracts, vocabulary
+from validation.contracts.language import Contract
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,8 @@ class Request:
         The features, expressions over the inputs.
     where
         Rows of the fact that were requests.
+    contracts
+        Those it was declared by; no part of the definition.
     """
 
     name: str
@@ -38,15 +42,23 @@ class Request:
     derived: tuple[Derived, ...]
     where: Term | None = None
     pii: Pii = "personal"
+    contracts: Contracts = field(default_factory=vocabulary, repr=False)
 
     def __post_init__(self) -> None:
         where = f"request {self.name}"
         refuse_unknown_purpose(where, self.purpose)
-        typed = readable_columns(where, self.fact)
-        refuse_unknown_columns(where, [*(Col(name) for name in self.inputs), self.where], typed)
+        typed = readable_columns(where, self.contracts, self.fact)
+        refuse_unknown_columns(
+            where, [*(Col(name) for name in self.inputs), self.where], typed, self.contract.hindsight
+        )
         given: dict[str, ExpressionType] = {name: typed[name] for name in self.inputs}
         refuse_duplicates(where, [*self.inputs, *(d.name for d in self.derived)])
         derived_features(in_dependency_order(where, self.derived), self.derived, given)
+
+    @property
+    def contract(self) -> Contract:
+        """The contract of the fact that logs it."""
+        return self.contracts[self.fact]
 
     @cached_property
     def ordered(self) -> tuple[Derived, ...]:
@@ -56,7 +68,7 @@ class Request:
     @cached_property
     def outputs(self) -> tuple[Feature, ...]:
         """Every feature, in order."""
-        typed = column_types(self.fact)
+        typed = column_types(self.contract)
         return derived_features(self.ordered, self.derived, {name: typed[name] for name in self.inputs})
 
     @cached_property

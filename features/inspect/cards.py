@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from features.catalogue import CATALOGUE, REQUESTS
+from features.catalogue import catalogue_of
 from features.compute.identity import LINKS
+from features.declare.catalogue import Catalogue
 from features.declare.definition import as_text
 from features.declare.feature import Derived, Feature
 from features.declare.group import Group
@@ -45,7 +46,7 @@ class Selection:
         return self.declared
 
 
-def find(name: str) -> Selection:
+def find(catalogue: Catalogue, name: str) -> Selection:
     """Return what a name of the catalogue stands for: a group, a view, a feature or ``view:feature``.
 
     Raises
@@ -55,12 +56,13 @@ def find(name: str) -> Selection:
 
     Examples
     --------
-    >>> find("customer_orders:customer__orders__30d").declared.name
+    >>> from features.catalogue import standard
+    >>> find(standard(), "customer_orders:customer__orders__30d").declared.name
     'customer_orders'
     """
     first, _, feature = name.partition(":")
     known: list[str] = []
-    for declared in _declared():
+    for declared in catalogue.declared:
         features = {one.name: one for one in declared.outputs}
         names = {declared.name, declared.view, f"{declared.view}__live"}
         known += [declared.name, declared.view, *features]
@@ -77,7 +79,7 @@ def overview(ws: Workspace) -> list[dict[str, Any]]:
     """Return every group and request of the catalogue, with how far it is built."""
     versions, delivered = group_versions(ws), {source.fact for source in ws.company.sources}
     found = []
-    for one in _declared():
+    for one in catalogue_of(ws.company).declared:
         built = versions.get(one.view)
         entry: dict[str, Any] = {
             "group": one.name,
@@ -103,7 +105,7 @@ def card(ws: Workspace, name: str) -> dict[str, Any]:
     Rejected
         Nothing in the catalogue has this name.
     """
-    selection = find(name)
+    selection = find(catalogue_of(ws.company), name)
     one, built, users_by_view = selection.declared, group_versions(ws), model_uses(ws)
     versions = [*([built[one.view]] if one.view in built else []), *_older(one, built.values())]
     features = {feature.name for feature in selection.features}
@@ -130,10 +132,6 @@ def card(ws: Workspace, name: str) -> dict[str, Any]:
             for use in users
         ],
     }
-
-
-def _declared() -> tuple[Group | Request, ...]:
-    return (*CATALOGUE, *REQUESTS)
 
 
 def _timing(one: Group | Request) -> dict[str, Any]:

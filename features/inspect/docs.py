@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 
-from features.catalogue import CATALOGUE, REQUESTS
 from features.declare import word_lists
+from features.declare.catalogue import Catalogue
 from features.declare.feature import Derived, Feature
 from features.declare.group import Group
 from features.declare.measure import Expect, Measure
 from features.declare.request import Request
 from features.declare.terms import Col, Expression, Operand, Value, col
-from validation.contracts.standard import CONTRACTS
 
 HEAD = """# The catalogue
 
@@ -26,24 +25,24 @@ TEXT, FRUSTRATION = col("text"), "frustration(text)"
 KINDS: Mapping[str, str] = {"since": "time since", "age": "time since first"}
 
 
-def page() -> str:
+def page(catalogue: Catalogue) -> str:
     """Return the page as Markdown."""
     head = HEAD.format(
-        count=sum(len(group.outputs) for group in CATALOGUE),
-        groups=len(CATALOGUE),
-        facts=len({group.fact for group in CATALOGUE}),
-        computed=sum(len(request.outputs) for request in REQUESTS),
+        count=sum(len(group.outputs) for group in catalogue.groups),
+        groups=len(catalogue.groups),
+        facts=len({group.fact for group in catalogue.groups}),
+        computed=sum(len(request.outputs) for request in catalogue.requests),
     )
     overview = _table(
         ("group", "about", "features", "served"),
-        ((f"[{g.name}](#{g.name})", g.entity.name, str(len(g.outputs)), g.served) for g in CATALOGUE),
+        ((f"[{g.name}](#{g.name})", g.entity.name, str(len(g.outputs)), g.served) for g in catalogue.groups),
     )
-    parts = [head, overview, *map(_group, CATALOGUE), *map(_request, REQUESTS), _word_lists()]
+    parts = [head, overview, *map(_group, catalogue.groups), *map(_request, catalogue.requests), _word_lists()]
     return "\n".join(parts)
 
 
 def _group(group: Group) -> str:
-    fact = CONTRACTS[group.fact]
+    fact = group.contract
     entries = {
         "about": f"{group.entity.name}, key `{group.entity.key}`"
         + (", by identity links" if group.entity.linked else ""),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-from features.catalogue import CATALOGUE, groups_of
+from features.catalogue import catalogue_of, groups_of
 from features.compute.backfill import missing_nights
 from features.declare.definition import definition, differences
 from features.declare.group import Group
@@ -181,7 +181,7 @@ def _reasons(old: GroupVersion, group: Group) -> list[str]:
 
 def _dropped(state: CatalogueState) -> list[Change]:
     """Return the groups that the lake or Feast has and the catalogue no longer, or no source feeds any more."""
-    declared = {group.name for group in CATALOGUE}
+    declared = {group.name for group in catalogue_of(state.ws.company).groups}
     delivered = {group.name for group in groups_of(state.ws.company)}
     views = (
         {one.removesuffix("__live") for one in state.registered} | state.group_versions.keys() | state.published.keys()

@@ -63,7 +63,7 @@ def events_since(
 def _changed(ws: Workspace, engine: Engine, group: Group, queries: Sequence[ValueQuery], now_us: int) -> Table:
     """Return the versions of facts that a query saw then and would not see now, or the other way round."""
     last = EPOCH_DAY + timedelta(days=now_us // DAY_MICROS)
-    columns = {*SILVER_COLUMNS, "source_id", group.entity.columns[group.fact], *group.columns}
+    columns = {*SILVER_COLUMNS, "source_id", group.entity.column_in(group.fact), *group.columns}
     silver = silver_table(ws, engine, group.fact, columns, last)
     links = links_table(ws, engine, group, last)
     said = None if links is None else versions(links, engine.micros)

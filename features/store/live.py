@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from features.catalogue import group_named
+from features.catalogue import catalogue_of
 from features.compute.historical import historical
 from infra.settings import Settings
 from infra.workspace import open_workspace
@@ -25,7 +25,8 @@ def live_values(settings: Mapping[str, Any], view: str, group: str, asked: pa.Ta
     Rejected
         The view is of a definition that the catalogue no longer has.
     """
-    declared = group_named(group)
+    ws = open_workspace(Settings(**settings))
+    declared = catalogue_of(ws.company).group(group)
     if view != declared.live_view:
         raise Rejected(f"view {view}", f"the current one, {declared.live_view}")
-    return historical(open_workspace(Settings(**settings)), declared, asked)
+    return historical(ws, declared, asked)

@@ -14,12 +14,12 @@ import ibis
 import pyarrow as pa
 from ibis.expr.types import Table
 
-from features.catalogue import CATALOGUE
 from features.compute import bands, outputs
 from features.compute.bands import POSITION
 from features.compute.group_facts import ENTITY
 from features.compute.ordering import order_key
 from features.compute.windowing import hop_micros, tile_of
+from features.declare.catalogue import Catalogue
 from features.declare.entity import TICKET
 from features.declare.group import Group
 from features.stream.live_values import evaluated_columns, measures_over_evaluated
@@ -40,9 +40,9 @@ TURN_SCHEMA = pa.schema(
 MEMORY_LIMIT = "256MB"
 
 
-def conversation_groups() -> tuple[Group, ...]:
+def conversation_groups(catalogue: Catalogue) -> tuple[Group, ...]:
     """Return the groups of the catalogue about a conversation; also of one that has no ticket yet."""
-    groups = (group for group in CATALOGUE if group.entity is TICKET and group.fact == FACT)
+    groups = (group for group in catalogue.groups if group.entity is TICKET and group.fact == FACT)
     return tuple(replace(group, where=None) for group in groups)
 
 
@@ -55,8 +55,8 @@ class Conversations:
         A group reads a column that no turn has.
     """
 
-    def __init__(self) -> None:
-        self.groups = conversation_groups()
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.groups = conversation_groups(catalogue)
         self._connection = duckdb.connect(config={"threads": 1, "memory_limit": MEMORY_LIMIT})
         self._connection.execute("SET TimeZone = 'UTC'")
         self._connection.register("given", TURN_SCHEMA.empty_table())

@@ -19,8 +19,8 @@ from features.stream.database import Database
 from infra.engine.duckdb_engine import duckdb_micros
 from infra.workspace import Workspace
 from rapport_feast.times import DAY, EPOCH_DAY
+from validation.contracts.own import contracts_of
 from validation.contracts.silver import content_digest
-from validation.contracts.standard import CONTRACTS
 
 
 class FactTables:
@@ -38,6 +38,7 @@ class FactTables:
 
     def __init__(self, ws: Workspace, database: Database, groups: Sequence[Group], night: date) -> None:
         self.ws, self.database, self.night = ws, database, night
+        self.contracts = contracts_of(ws.company)
         self.readers = {fact: [g for g in groups if g.fact == fact] for fact in dict.fromkeys(g.fact for g in groups)}
         self.linked = ws.lake.exists(f"silver/{LINKS}") and any(group.entity.linked for group in groups)
         if self.linked:
@@ -48,7 +49,7 @@ class FactTables:
         for fact, readers in self.readers.items():
             columns = {*SILVER_COLUMNS, "source_id"}
             for group in readers:
-                columns |= {group.entity.columns[fact], *group.columns}
+                columns |= {group.entity.column_in(fact), *group.columns}
             self._load(fact, columns, night - max(group.longest for group in readers) - DAY)
         if self.linked:
             # Compiled once: a step takes milliseconds, and compiling would be most of it.
@@ -93,7 +94,7 @@ class FactTables:
 
     def _load(self, fact: str, columns: set[str], horizon: date) -> None:
         """Make a fact's tables, with the rows known since the horizon and every revision of their events."""
-        contract, names = CONTRACTS[fact], ", ".join(f'"{name}"' for name in sorted(columns))
+        contract, names = self.contracts[fact], ", ".join(f'"{name}"' for name in sorted(columns))
         kept = f"{names}, coalesce(revision, -1) AS revision_number, {content_digest(contract, 'silver')} AS content"
         silver = silver_view(self.ws.lake, self.database.connection, fact, self.night)
         recent = f"known_day >= DATE '{max(horizon, EPOCH_DAY)}'"
@@ -104,7 +105,7 @@ class FactTables:
         self.database.connection.execute(f"CREATE TABLE arrived_{fact} AS FROM known_{fact} LIMIT 0")
 
     def _insert(self, fact: str, rows: pa.Table) -> int:
-        contract, connection = CONTRACTS[fact], self.database.connection
+        contract, connection = self.contracts[fact], self.database.connection
         columns = [name for name, *_rest in connection.execute(f"DESCRIBE known_{fact}").fetchall()]
         names = ", ".join(f'"{name}"' for name in columns[:-2])
         # Any streamed fact may revise another one, and it is known on the day on which the log accepted it.

@@ -2,8 +2,9 @@
 
 from typing import Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from infra.company.folder import Folder
 from infra.company.source import Section, Source
 
 
@@ -44,6 +45,20 @@ class Company(Section):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"the name {twice[0]!r} stands twice")
         return parts
+
+    _folder: Folder | None = PrivateAttr(None)
+
+    @property
+    def folder(self) -> Folder | None:
+        """Where the company lies and what it declares of its own; none for one that was not read from a file."""
+        return self._folder
+
+    def lie_in(self, folder: Folder) -> Self:
+        """Note the folder, for the company and its sources; returns the company."""
+        self._folder = folder
+        for source in self.sources:
+            source._folder = folder
+        return self
 
     def prefix(self, id_space: str) -> str:
         """Return what stands before a source id of a space in ``customer_id``."""

@@ -3,9 +3,10 @@
 from datetime import date, timedelta
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from infra.clock import parse_duration
+from infra.company.folder import Folder
 
 LOG = "log"
 
@@ -60,6 +61,13 @@ class Source(Section):
         if self.streamed and (self.available or self.lag or self.shift_weeks or self.complete_through):
             raise ValueError("what the log accepts is available at that moment: no available, lag or shift")
         return self
+
+    _folder: Folder | None = PrivateAttr(None)
+
+    @property
+    def folder(self) -> Folder | None:
+        """The folder of its company, which may declare the source's fact and adapter."""
+        return self._folder
 
     @property
     def streamed(self) -> bool:

@@ -293,11 +293,21 @@ class Lake:
         if files:
             source = f"read_parquet({files!r}, hive_partitioning = true, union_by_name = true)"
             where = f" WHERE {partition} BETWEEN DATE '{nights.first}' AND DATE '{nights.last}'" if nights else ""
-            connection.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS SELECT * FROM {source}{where}')
+            rows = f"SELECT * FROM {source}{where}"
+            if self._is_older(connection, table, files):
+                connection.register(f"{name}__empty", self.schema(table).empty_table())
+                rows += f' UNION ALL BY NAME SELECT * FROM "{name}__empty"'
+            connection.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {rows}')
         else:
             connection.register(f"{name}__empty", self.schema(table).empty_table())
             connection.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS SELECT * FROM "{name}__empty"')
         return name
+
+    def _is_older(self, connection: duckdb.DuckDBPyConnection, table: str, files: list[str]) -> bool:
+        """Return whether some files may lack columns that the table got since: it only ever gets more."""
+        newest = f"read_parquet({[max(files)]!r}, hive_partitioning = true)"
+        there = {row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {newest}").fetchall()}
+        return not there.issuperset(self.schema(table).names)
 
     def read(self, table: str, nights: Nights | None = None, *, partition: str = NIGHT) -> pa.Table:
         """Return a table, or some nights of it, as Arrow.

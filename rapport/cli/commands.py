@@ -9,6 +9,7 @@ import typer
 from rapport.cli.console import AsJson, CompanyFile, open_company, print_json, screen
 from rapport.cli.feature import app as feature
 from rapport.cli.lineage import app as lineage
+from rapport.cli.new import app as new
 from rapport_feast.errors import RapportError, Rejected, Transient
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ app.add_typer(feature, name="feature")
 
 
 app.add_typer(lineage)
+
+
+app.add_typer(new)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -135,9 +139,10 @@ def serve(
 
     def conversations() -> "Conversations":
         # It brings the compiler: made in a thread of the service, which answers meanwhile.
+        from features.catalogue import catalogue_of
         from features.stream.conversation import Conversations
 
-        return Conversations()
+        return Conversations(catalogue_of(ws.company))
 
     ws = open_company(company)
     run(ws, port or ws.settings.serve_port, conversations)

@@ -19,23 +19,24 @@ if TYPE_CHECKING:
 
 CompanyFile = Annotated[
     Path | None,
-    typer.Option("--company", metavar="FILE", help="Company file; else RAPPORT_COMPANY, else the simulated company."),
+    typer.Option("--company", metavar="FOLDER", help="Company; else RAPPORT_COMPANY, else the simulated company."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 def open_company(company: Path | None) -> "Workspace":
-    """Open the workspace of a company file, else of the one that the settings name.
+    """Open the workspace of a company, else of the one that the settings name.
 
     Raises
     ------
     Rejected
-        A setting or the company file is wrong.
+        A setting or the company is wrong, or names what there is not.
     """
     from pydantic import ValidationError
 
     from infra.settings import Settings
     from infra.workspace import open_workspace
+    from rapport.company_names import refuse_unknown_names
 
     try:
         settings = Settings(company=company) if company else Settings()
@@ -43,7 +44,9 @@ def open_company(company: Path | None) -> "Workspace":
         first = error.errors()[0]
         name = "_".join(["RAPPORT", *(str(part).upper() for part in first["loc"])])
         raise Rejected(name, f"a valid setting ({first['msg']})", repr(first["input"])) from None
-    return open_workspace(settings)
+    ws = open_workspace(settings)
+    refuse_unknown_names(ws.company)
+    return ws
 
 
 def screen() -> "Console":

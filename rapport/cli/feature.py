@@ -61,12 +61,14 @@ def try_(
 
     Nothing has to be built: a file of the catalogue that was edited a moment ago can be tried.
     """
+    from features.catalogue import catalogue_of
     from features.inspect.cards import find
     from features.inspect.explain import ExplainQuery, Moment, parse_moment
     from infra.engine.open import open_engine
 
-    asked = find(name)
-    group, ws = asked.group, open_company(company)
+    ws = open_company(company)
+    asked = find(catalogue_of(ws.company), name)
+    group = asked.group
     moment = Moment.of(group, parse_moment(at), night=night)
     # DuckDB answers before Spark has started, and the two agree.
     with open_engine(ws, "duckdb") as engine:
@@ -114,12 +116,14 @@ def backfill(
 
     Killed anywhere, the next call goes on behind the last chunk; nightly runs go on behind all of them.
     """
+    from features.catalogue import catalogue_of
     from features.compute.backfill import ChunkDone, nights_to_build
     from features.compute.backfill import backfill as run
     from features.inspect.cards import find
     from infra.clock import parse_night
 
-    ws, console, group = open_company(company), screen(), find(name).group
+    ws, console = open_company(company), screen()
+    group = find(catalogue_of(ws.company), name).group
     nights = nights_to_build(ws, group, parse_night(first) if first else None, parse_night(last) if last else None)
     if nights is None:
         console.print(f"{group.view}: no night is missing.", soft_wrap=True)
@@ -135,12 +139,19 @@ def backfill(
 
 @app.command()
 def docs(
-    page: Annotated[Path, typer.Argument(metavar="FILE", help="Where the page goes.")] = PAGE,
+    company: CompanyFile = None,
+    page: Annotated[Path | None, typer.Argument(metavar="FILE", help="Where the page goes.")] = None,
 ) -> None:
-    """Write the catalogue's page of the documentation."""
+    """Write the catalogue's page of the documentation; a company's own goes into its folder ``docs``."""
+    from features.catalogue import catalogue_of
     from features.inspect.docs import page as text
 
-    page.write_text(text(), encoding="utf-8")
+    found = open_company(company).company
+    own = found.folder is not None and bool(found.folder.declarations)
+    if page is None:
+        page = found.folder.path / PAGE if found.folder and own else PAGE
+        page.parent.mkdir(exist_ok=True)
+    page.write_text(text(catalogue_of(found)), encoding="utf-8")
     screen().print(f"{page}: written.", soft_wrap=True)
 
 

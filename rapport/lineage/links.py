@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 
-from features.catalogue import CATALOGUE
+from features.catalogue import catalogue_of
 from features.compute.identity import LINKS
 from features.declare.group import Group
 from features.inspect.versions import GroupVersion, group_versions, model_state
@@ -34,7 +34,7 @@ class Links:
     @cached_property
     def groups(self) -> dict[str, Group]:
         """The catalogue's groups by their current views."""
-        return {group.view: group for group in CATALOGUE}
+        return {group.view: group for group in catalogue_of(self.ws.company).groups}
 
     @cached_property
     def sources(self) -> dict[str, Source]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from features.catalogue import catalogue_of
 from features.inspect.cards import find
 from features.inspect.explain import did_you_mean
 from rapport.lineage.kinds import KINDS, LAYERS
@@ -51,7 +52,7 @@ def resolve(links: Links, name: str, night: date | None, entity: str | None, at:
     if links.files_named(name):
         return Query("file", name, night)
     try:
-        found = find(name)
+        found = find(catalogue_of(ws.company), name)
     except Rejected as error:
         raise Rejected("lineage", f"a {KINDS}", repr(name), error.remedy) from None
     features = tuple(feature.name for feature in found.features)

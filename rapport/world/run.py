@@ -1,4 +1,4 @@
-"""Writes a whole simulated company into a folder: the outside world that the sources of ``simulated.toml`` read.
+"""Writes a whole simulated company into a folder: the outside world that the sources of the simulated company read.
 
 The truth goes into ``truth/`` beside the feeds; only tests read it.
 """

@@ -15,7 +15,6 @@ from serving.http.openapi import openapi
 from serving.http.requests import find_model, read_ids
 from serving.http.responses import json_response, read_body
 from serving.intake.intake import Intake
-from serving.lookup.request_features import REQUEST_VIEWS
 from serving.score.references import references_of
 from serving.score.response import score_response
 from serving.sessions.compiled import ConversationFeatures
@@ -51,7 +50,7 @@ class Endpoints:
     async def schema(self, request: Request) -> Response:
         """Return the JSON Schemas of a lookup of a view, group, request or feature service."""
         name, views = request.path_params["name"], self.state.views
-        if name not in REQUEST_VIEWS and name in self.state.models:
+        if name not in views.catalogue.request_views and name in self.state.models:
             return json_response(service_schema(self.state.models[name], views))
         return json_response(view_schema(name, views))
 

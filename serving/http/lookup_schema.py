@@ -6,28 +6,19 @@ Types come from the published views, meaning, bounds and emptiness from the cata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from features.catalogue import DECLARED
-from features.declare.feature import Feature
-from features.declare.group import Group
 from features.declare.measure import Expect
 from features.declare.request import Request
 from infra.models.scorer import Scorer
 from serving.forms.base import MAX_ENTITIES, MAX_NAME
 from serving.lookup.outcome import NOT_FOUND, NULL_VALUE, OUTSIDE_MAX_AGE, PRESENT
-from serving.lookup.request_features import MAX_TEXT, REQUEST_VIEWS
+from serving.lookup.request_features import MAX_TEXT
 from serving.lookup.views import Reference, Views
 from serving.score.references import references_of
 from validation.contracts.language import Column
-from validation.contracts.standard import CONTRACTS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 TYPES = {"int64": "integer", "float64": "number", "string": "string"}
 INPUT_TYPES = {"text": "string", "integer": "integer", "decimal": "number", "boolean": "boolean"}
-DECLARED_FEATURES: Mapping[str, Mapping[str, Feature]] = {
-    view: {feature.name: feature for feature in reference.outputs}
-    for reference in DECLARED
-    for view in ([reference.view, reference.live_view] if isinstance(reference, Group) else [reference.view])
-}
 Schema = dict[str, Any]
 
 
@@ -39,12 +30,12 @@ def view_schema(name: str, views: Views) -> Schema:
     UnknownView
         There is no such view.
     """
-    if name in REQUEST_VIEWS:
-        request = REQUEST_VIEWS[name]
+    if name in views.catalogue.request_views:
+        request = views.catalogue.request_views[name]
         references = [Reference(request.view, feature.name) for feature in request.outputs]
         return _lookup(request.view, references, [], {"features": _const(map(str, references))}, views)
     view = views.view(name)
-    references = [Reference(view.name, feature) for feature in DECLARED_FEATURES.get(view.name, view.features)]
+    references = [Reference(view.name, feature) for feature in views.catalogue.features.get(view.name, view.features)]
     return _lookup(view.name, references, [view.key], {"features": _const(map(str, references))}, views)
 
 
@@ -57,11 +48,8 @@ def service_schema(model: Scorer, views: Views) -> Schema:
 
 def _lookup(name: str, references: Iterable[Reference], keys: list[str], selection: Schema, views: Views) -> Schema:
     references = list(references)
-    requests = {
-        REQUEST_VIEWS[reference.view].view: REQUEST_VIEWS[reference.view]
-        for reference in references
-        if reference.view in REQUEST_VIEWS
-    }
+    known = views.catalogue.request_views
+    requests = {known[one.view].view: known[one.view] for one in references if one.view in known}
     entities = {key: _ids() for key in keys} | {
         n: s for reference in requests.values() for n, s in _inputs(reference).items()
     }
@@ -92,8 +80,8 @@ def _lookup(name: str, references: Iterable[Reference], keys: list[str], selecti
 
 def _column_of(views: Views) -> Any:
     def column(reference: Reference) -> Schema:
-        feature = DECLARED_FEATURES.get(reference.view, {}).get(reference.feature)
-        computed = reference.view in REQUEST_VIEWS
+        feature = views.catalogue.features.get(reference.view, {}).get(reference.feature)
+        computed = reference.view in views.catalogue.request_views
         dtype = feature.dtype if feature else views.by_name[reference.view].features[reference.feature]
         expect = feature.expect if feature else Expect()
         never_empty = computed and expect.filled == 1
@@ -119,7 +107,7 @@ def _column(value: Schema, *, computed: bool) -> Schema:
 
 
 def _inputs(request: Request) -> dict[str, Schema]:
-    columns = {column.name: column for column in CONTRACTS[request.fact].all_columns}
+    columns = {column.name: column for column in request.contract.all_columns}
     return {name: _list(_input(columns[name])) for name in request.inputs}
 
 

@@ -51,9 +51,9 @@ def _read_first(body: bytes, planner: Planner, models: Callable[[], Mapping[str,
         raise Rejected("features", "at least one feature or a feature_service", "neither")
     full, with_views = form.full_feature_names, form.include_feature_view_version_metadata
     entities = {
-        key: _ids(key, values) for key, values in form.entities.items() if key not in request_features.REQUEST_INPUTS
+        key: _ids(key, values) for key, values in form.entities.items() if key not in views.catalogue.request_inputs
     }
-    given = {key: values for key, values in form.entities.items() if key in request_features.REQUEST_INPUTS}
+    given = {key: values for key, values in form.entities.items() if key in views.catalogue.request_inputs}
     plan = planner.plan(references, full_names=full, with_views=with_views)
     _refuse_duplicates("features", list(plan.names), "names that differ, or full_feature_names")
     query = LookupQuery(entities, given, plan)
@@ -97,7 +97,7 @@ def find_model(models: Mapping[str, Scorer], name: str, field: str = "model") ->
 
 def _resolve(text: str, views: Views) -> tuple[Reference, str | Request]:
     """Read a reference; return it with its join key, or with the request that it is computed from."""
-    if result := request_features.resolve_request_feature(text):
+    if result := request_features.resolve_request_feature(text, views.catalogue):
         return result
     reference = views.resolve(text)
     return reference, views.by_name[reference.view].key
@@ -116,7 +116,7 @@ def _check_entities(query: LookupQuery, views: Views) -> None:
     for key in query.entities:
         if key not in known:
             raise UnknownEntity(
-                "entities", f"one of {', '.join(sorted(known | request_features.REQUEST_INPUTS))}", ascii(key[:100])
+                "entities", f"one of {', '.join(sorted(known | views.catalogue.request_inputs))}", ascii(key[:100])
             )
     for part in plan.parts:
         if part.key not in query.entities:

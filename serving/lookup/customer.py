@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from features.catalogue import catalogue_of
 from infra.clock import Clock
 from infra.redis.online_store import online_store
 from infra.workspace import Workspace
@@ -47,7 +48,7 @@ def lookup_customer(ws: Workspace, customer_id: str) -> list[FeatureRow]:
     Transient
         The online store does not answer.
     """
-    views = load_views(ws.folder("feast"))
+    views = load_views(ws.folder("feast"), catalogue_of(ws.company))
     nightly = [view for view in views.of_entity("customer") if view.served == "nightly"]
     key = views.key_of("customer")
     references = [

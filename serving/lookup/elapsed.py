@@ -2,26 +2,24 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from features.catalogue import CATALOGUE
 from features.compute.evaluate import evaluate
 from features.compute.inputs import PYTHON_TYPES
+from features.declare.catalogue import Catalogue
 from features.declare.feature import Derived
 from rapport_feast.row.layout import Packable
 from serving.lookup.outcome import Values
 from serving.lookup.views import View
 from serving.timestamps import SECOND_US
 
-GROUPS = {group.view: group for group in CATALOGUE}
 
-
-def elapsed_at_read(view: View) -> tuple[Callable[[Values, int], Values] | None, bool]:
+def elapsed_at_read(view: View, catalogue: Catalogue) -> tuple[Callable[[Values, int], Values] | None, bool]:
     """Return what finishes a row of the view when it is read, if it must be, and whether the catalogue still knows how.
 
     The time since a fact is made of its moment, and what is made of that is evaluated again.
     """
     if not view.elapsed:
         return None, True
-    group = GROUPS.get(view.nightly or view.name)
+    group = catalogue.by_view.get(view.nightly or view.name)
     if group is None and view.derived:
         return None, False
     places = {name: place for place, name in enumerate(view.features)}

@@ -33,7 +33,8 @@ class Ladder:
         self.features = tuple(positions)
         self.positions = tuple(positions.values())
         below = views.by_name.get(view.nightly) if view and view.nightly else None
-        self.rungs = tuple(StoredRung(one, place_of(one.name)) for one in (view, below) if one is not None)
+        stored = [one for one in (view, below) if one is not None]
+        self.rungs = tuple(StoredRung(one, place_of(one.name), views.catalogue) for one in stored)
         self.views: Mapping[str, str] = {rung.rung: rung.view for rung in self.rungs}
         self.prior = "" if view is None else view.prior
         self.segment = None if view is None else _segment_of(view, views, place_of)
@@ -110,7 +111,7 @@ def _segment_of(view: View, views: Views, place_of: ReplyPlaces) -> tuple[Stored
     where = views.segment and views.by_name.get(views.segment.view)
     if where is None or views.segment is None or where.key != view.key or views.segment.feature not in where.features:
         return None
-    return StoredRung(where, place_of(where.name)), list(where.features).index(views.segment.feature)
+    return StoredRung(where, place_of(where.name), views.catalogue), list(where.features).index(views.segment.feature)
 
 
 def _picker(places: Sequence[int], count: int) -> Callable[[Values], Values]:

@@ -6,25 +6,22 @@ No lookup is needed; the expressions are those of the catalogue, which training 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from features.catalogue import REQUESTS
 from features.compute.evaluate import RowValue
 from features.compute.inputs import request_features
+from features.declare.catalogue import Catalogue
 from features.declare.request import Request
 from features.declare.terms import Value
 from rapport_feast.errors import Rejected
 from serving.errors import UnknownFeature
 from serving.lookup.views import Reference
 from validation.contracts.language import Column
-from validation.contracts.standard import CONTRACTS
 
 MAX_TEXT = 20_000
-REQUEST_VIEWS: Mapping[str, Request] = {name: request for request in REQUESTS for name in (request.name, request.view)}
-REQUEST_INPUTS: frozenset[str] = frozenset(name for request in REQUESTS for name in request.inputs)
 TYPE_NAMES = {"text": "a text", "integer": "a whole number", "decimal": "a number", "boolean": "true or false"}
 INT64_BOUND = 1 << 63
 
 
-def resolve_request_feature(reference: str) -> tuple[Reference, Request] | None:
+def resolve_request_feature(reference: str, catalogue: Catalogue) -> tuple[Reference, Request] | None:
     """Read ``<request>:<feature>``; None where the part before the colon names no request.
 
     Raises
@@ -33,7 +30,7 @@ def resolve_request_feature(reference: str) -> tuple[Reference, Request] | None:
         The request has no such feature.
     """
     name, _, feature = reference.partition(":")
-    request = REQUEST_VIEWS.get(name)
+    request = catalogue.request_views.get(name)
     if request is None:
         return None
     if feature not in {request.name for request in request.outputs}:
@@ -50,7 +47,7 @@ def check_inputs(requests: Iterable[Request], given: Mapping[str, Sequence[RowVa
         An input is not given, or a value breaks the contract.
     """
     for request in {request.view: request for request in requests}.values():
-        columns = {column.name: column for column in CONTRACTS[request.fact].all_columns}
+        columns = {column.name: column for column in request.contract.all_columns}
         for name in request.inputs:
             if name not in given:
                 raise Rejected(

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from features.declare.catalogue import Catalogue
 from rapport_feast.row.layout import Row
 from serving.lookup.elapsed import elapsed_at_read
 from serving.lookup.views import View
@@ -20,15 +21,17 @@ class StoredRung:
         The view of the rung.
     place
         Where its row stands in the reply of the store.
+    catalogue
+        What the company declares by now.
     """
 
-    def __init__(self, view: View, place: int) -> None:
+    def __init__(self, view: View, place: int, catalogue: Catalogue) -> None:
         self.view = view.name
         self.rung: Literal["live", "nightly"] = view.served
         self.packing = view.packing
         self.place = place
         self.limit_us = view.freshness_seconds * SECOND_US
-        self.finish, self.known = elapsed_at_read(view)
+        self.finish, self.known = elapsed_at_read(view, catalogue)
 
     def read(self, raw: bytes | None, now_us: int, writers: WriterStatus) -> Row | str:
         """Return the row, or in one word why it is not taken."""

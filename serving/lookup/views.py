@@ -6,6 +6,8 @@ from datetime import date, datetime
 from functools import cached_property
 from typing import Literal, NamedTuple
 
+from features.catalogue import standard
+from features.declare.catalogue import Catalogue
 from infra.clock import cutoff
 from rapport_feast.errors import Rejected
 from rapport_feast.row.layout import Packable, Packing
@@ -74,12 +76,15 @@ class Views:
         The newest night when the file was written.
     segment
         Where a customer's segment stands, if the company has segments.
+    catalogue
+        What the company declares by now.
     """
 
     project: str
     night: date
     by_name: Mapping[str, View] = field(default_factory=dict)
     segment: Reference | None = None
+    catalogue: Catalogue = field(default_factory=standard)
 
     def view(self, name: str) -> View:
         """Return a view by its name, or the current version of a group: the one listed last, live if it is live.

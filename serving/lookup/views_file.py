@@ -6,13 +6,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from features.declare.catalogue import Catalogue
 from rapport_feast.errors import Rejected
 from serving.lookup.views import Reference, View, Views
 
 VIEWS_FILE = "views.json"
 
 
-def load_views(folder: Path) -> Views:
+def load_views(folder: Path, catalogue: Catalogue) -> Views:
     """Read the published views from Feast's folder.
 
     Raises
@@ -29,6 +30,7 @@ def load_views(folder: Path) -> Views:
             date.fromisoformat(content["night"]),
             views,
             Reference(*segment.split(":")) if segment else None,
+            catalogue,
         )
     except FileNotFoundError:
         raise Rejected("published views", f"the file {VIEWS_FILE}", "none", "Run the nightly ring first.") from None

@@ -13,13 +13,14 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from features.compute.inputs import normalise_columns
-from features.stream.turns import FACT, Conversation, Turn
+from features.stream.turns import Conversation, Turn
 from infra.clock import Clock, SystemClock
 from rapport_feast.errors import Rejected
 from rapport_feast.row.address import OnlineStore
 from serving.errors import UnknownConversation
 from serving.forms.sessions import TurnBody
 from serving.sessions.compiled import CompiledFeatures
+from validation.contracts.interactions import INTERACTIONS
 
 TTL_SECONDS = 2 * 60 * 60
 MAX_TURNS = 400
@@ -110,7 +111,7 @@ class Sessions:
         now = self.clock.now()
         if turn.at is not None and turn.at > now + TOLERANCE:
             raise Rejected("at", f"a time up to {now + TOLERANCE:%Y-%m-%d %H:%M} UTC", turn.at.isoformat())
-        said = normalise_columns(FACT, turn.model_dump(exclude={"turn_id", "at"}))
+        said = normalise_columns(INTERACTIONS, turn.model_dump(exclude={"turn_id", "at"}))
         content = orjson.dumps(said | {"at": turn.at and _micros(turn.at)}, option=orjson.OPT_SORT_KEYS)
         arguments: list[Any] = [turn.turn_id, _micros(turn.at or now), content, self.max_turns, round(self.ttl * 1000)]
         fresh, turns = await self._reply(self._append(keys=[self._key(conversation)], args=arguments))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from features.catalogue import catalogue_of
 from infra.models.bundle import CHAMPION, Champion
 from infra.models.scorer import Scorer, load_scorer
 from infra.workspace import Workspace
@@ -31,7 +32,7 @@ class ArtifactCache:
         if not self._changed(folder / VIEWS_FILE):
             return
         try:
-            self.views, self.views_error = load_views(folder), ""
+            self.views, self.views_error = load_views(folder, catalogue_of(self.ws.company)), ""
             self.planner = Planner(self.views)
         except (RapportError, OSError) as error:
             self.views_error = str(error)

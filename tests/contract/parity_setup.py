@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from features.catalogue import group_named
+from features.catalogue import standard
 from features.declare.group import Group
 from features.parity.samples import file_of
 from features.store.published import nights_of, path_of, write_record
@@ -34,8 +34,8 @@ PAGES, KINDS = (
     ("page_view", "page_view", "login", "product_use", "search"),
 )
 PEOPLE = [f"C{number:02}" for number in range(12)]
-GROUP = group_named("customer_activity")
-ORDERS = group_named("customer_orders")
+GROUP = standard().group("customer_activity")
+ORDERS = standard().group("customer_orders")
 Row = dict[str, Any]
 
 

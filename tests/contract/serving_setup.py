@@ -21,6 +21,7 @@ import pandas as pd
 import xgboost
 from starlette.testclient import TestClient
 
+from features.catalogue import standard
 from features.stream.conversation import Conversations
 from infra.clock import FixedClock
 from infra.company.company import Company
@@ -240,7 +241,7 @@ def publish_views(ws: Workspace, views: Mapping[str, Any] = VIEWS) -> None:
 
 @contextmanager
 def client_of(ws: Workspace) -> Iterator[TestClient]:
-    with TestClient(create_app(ws, Conversations), raise_server_exceptions=True) as client:
+    with TestClient(create_app(ws, lambda: Conversations(standard())), raise_server_exceptions=True) as client:
         wait_until_ready(client)
         yield client
 

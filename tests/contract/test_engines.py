@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from features.catalogue import CATALOGUE
+from features.catalogue import standard
 from features.compute import as_known
 from features.compute.build import compute
 from features.compute.historical import historical
@@ -32,7 +32,7 @@ def history(ws: Workspace, group: Group) -> Nights:
 @pytest.mark.assure
 def test_spark_builds_the_rows_that_duckdb_built(small_ring: Workspace) -> None:
     with open_engine(small_ring, "spark") as engine:
-        for group in CATALOGUE:
+        for group in standard().groups:
             built = compute(small_ring, engine, group, history(small_ring, group))
             for table, rows in ((tiles_table(group), built.tiles), (features_table(group), built.features)):
                 assert small_ring.lake.digest_rows(rows) == small_ring.lake.digests(table), table
@@ -41,7 +41,7 @@ def test_spark_builds_the_rows_that_duckdb_built(small_ring: Workspace) -> None:
 @pytest.mark.assure
 def test_the_nightly_check_notices_a_changed_value(copy_ring: CopyRing) -> None:
     ws = copy_ring()
-    group = next(group for group in CATALOGUE if group.name == "customer_tickets")
+    group = next(group for group in standard().groups if group.name == "customer_tickets")
     last = history(ws, group).last
     assert features_table(group) in check_on_spark(ws, last)
     rows = ws.lake.read(features_table(group), Nights(last, last)).to_pylist()
@@ -52,7 +52,7 @@ def test_the_nightly_check_notices_a_changed_value(copy_ring: CopyRing) -> None:
         check_on_spark(ws, last)
 
 
-@pytest.mark.parametrize("group", CATALOGUE, ids=lambda group: group.name)
+@pytest.mark.parametrize("group", standard().groups, ids=lambda group: group.name)
 def test_no_feature_is_constant(small_ring: Workspace, group: Group) -> None:
     rows = small_ring.lake.read(features_table(group))
     constant = {f.name for f in group.outputs if len(rows[f.name].drop_null().unique()) < 2}

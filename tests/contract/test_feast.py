@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from features.catalogue import CATALOGUE, groups_of
+from features.catalogue import groups_of, standard
 from features.compute.historical import historical
 from features.compute.priors import prior_view
 from features.declare.group import Group
@@ -289,7 +289,7 @@ def test_the_packed_row_of_a_night_reads_in_the_order_that_is_published(ws: Work
 
 
 def test_a_live_view_names_its_nightly_one_and_what_is_finished_when_it_is_read() -> None:
-    live = [group for group in CATALOGUE if group.served == "live"]
+    live = [group for group in standard().groups if group.served == "live"]
     for group in live:
         nightly, told = describe_view(group), describe_live_view(group)
         assert (told["served"], told["nightly"], told["prior"]) == ("live", group.view, nightly["prior"])

@@ -18,9 +18,10 @@ import pytest
 import features.catalogue
 import features.inspect.cards
 import features.inspect.plan
-from features.catalogue import CATALOGUE, group_named
+from features.catalogue import standard
 from features.compute.build import build
 from features.compute.tables import features_table, tiles_table
+from features.declare.catalogue import Catalogue
 from features.declare.group import Group
 from features.declare.measure import Measure
 from features.declare.terms import col
@@ -33,8 +34,8 @@ from tests.conftest import CopyRing
 from tests.unit.test_cli import run
 
 FIRST, LAST = date(2026, 5, 25), date(2026, 7, 3)
-ORDERS, WAITING = group_named("customer_orders"), group_named("ticket_waiting")
-EVENTS = group_named("queue_load")
+ORDERS, WAITING = standard().group("customer_orders"), standard().group("ticket_waiting")
+EVENTS = standard().group("queue_load")
 Ask = Callable[..., Any]
 
 
@@ -58,8 +59,7 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Callable[[tuple[Group, ...]], No
     """Let the catalogue hold other groups."""
 
     def put(groups: tuple[Group, ...]) -> None:
-        for module in (features.catalogue, features.inspect.cards, features.inspect.plan):
-            monkeypatch.setattr(module, "CATALOGUE", groups)
+        monkeypatch.setattr(features.catalogue, "_in_folder", lambda _: Catalogue(groups, standard().requests))
 
     return put
 
@@ -87,7 +87,7 @@ def digests(ws: Workspace, group: Group) -> dict[str, dict[date, str]]:
 @pytest.mark.slow
 def test_list_and_show_print_build_state_and_cost(small_ring: Workspace, ask: Ask) -> None:
     listed = {row["group"]: row for row in ask(small_ring, "list", "--json")}
-    assert set(listed) == {group.name for group in CATALOGUE} | {"message"}
+    assert set(listed) == {group.name for group in standard().groups} | {"message"}
     assert listed["customer_orders"]["state"] == f"built to {LAST}"
     assert listed["customer_orders"]["features"] == len(ORDERS.outputs)
     assert listed["message"]["state"] == "computed on request"
@@ -159,7 +159,7 @@ def test_an_edited_group_can_be_tried_and_planned_before_it_is_built(
     small_ring: Workspace, ask: Ask, declare: Callable[[tuple[Group, ...]], None]
 ) -> None:
     fresh = edited()
-    gone = tuple(group for group in CATALOGUE if group.name not in {"customer_orders", "queue_load"})
+    gone = tuple(group for group in standard().groups if group.name not in {"customer_orders", "queue_load"})
     declare((*gone, fresh, replace(ORDERS, name="customer_purse", measures=ORDERS.measures[:1], derived=())))
     printed = ask(small_ring, "try", "customer__dear__30d", "--at", str(LAST), "--json")
     assert printed["view"] == fresh.view != ORDERS.view
@@ -194,7 +194,7 @@ def test_a_plan_names_the_models_that_pin_a_version(
     ws = copy_ring()
     for version, ref in (("1", ORDERS.refs()[0]), ("2", ORDERS.refs()[1])):
         publish_version(ws, version, ref)
-    declare((*(group for group in CATALOGUE if group != ORDERS), edited()))
+    declare((*(group for group in standard().groups if group != ORDERS), edited()))
     change = next(one for one in ask(ws, "plan", "--json") if one["group"] == "customer_orders")
     assert [old["pinned_by"] for old in change["older_versions"]] == [["churn v2 (newest)"]]
     card = ask(ws, "show", "customer_orders", "--json")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from features.catalogue import group_named
+from features.catalogue import standard
 from features.compute.as_known import merged_ids
 from features.compute.tables import features_table
 from infra.clock import Nights
@@ -30,7 +30,7 @@ def test_a_merged_account_is_in_no_training_spine(small_ring: Workspace, gone: s
 
 def test_a_merged_account_keeps_no_feature_values(small_ring: Workspace, gone: set[str]) -> None:
     night = last_night(small_ring)
-    rows = small_ring.lake.read(features_table(group_named("customer_profile")), Nights(night, night)).to_pylist()
+    rows = small_ring.lake.read(features_table(standard().group("customer_profile")), Nights(night, night)).to_pylist()
     merged = [row for row in rows if row["customer_id"] in gone]
     # On the night on which its facts went it has one more row, with nothing in it.
     assert [row for row in merged if row["customer__profile_changes__365d"]] == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from features.catalogue import group_named
+from features.catalogue import standard
 from features.compute.build import build
 from infra.clock import FixedClock, Nights, cutoff
 from infra.settings import Settings
@@ -108,7 +108,7 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> Ring:
             rows = time_split(build_spine(ws, label, night)).joined()
             build_dataset(ws, "quiet", label, rows, night, "early")
     assert not train(ws, "quiet", LAST, trigger="manual", run="asked for")["skipped"]
-    return Ring(ws, group_named("customer_orders").view, group_named("customer_activity").view)
+    return Ring(ws, standard().group("customer_orders").view, standard().group("customer_activity").view)
 
 
 def write_feeds(folder: Path) -> None:

@@ -11,7 +11,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from starlette.testclient import TestClient
 
-from features.catalogue import CATALOGUE, group_named, request_named
+from features.catalogue import standard
 from features.compute.inputs import request_features
 from infra.redis.online_store import online_store
 from infra.workspace import Workspace
@@ -30,7 +30,7 @@ from tests.contract.serving_setup import (
     workspace,
 )
 
-MESSAGE = request_named("message")
+MESSAGE = standard().request("message")
 NAMES = [feature.name for feature in MESSAGE.outputs]
 SAID = ["Still not working!! Write to jo@example.org.", "", "größer ✓ ΑΣ", "a" * MAX_TEXT]
 TYPED = {"text": SAID, "channel": ["chat", "email", "app", "call"]}
@@ -201,7 +201,7 @@ def test_bounds_and_meaning_come_from_the_catalogue(client: TestClient) -> None:
 @pytest.mark.slow
 def test_every_view_of_a_real_ring_keeps_to_its_schema(small_ring: Workspace) -> None:
     with online_store(small_ring), client_of(small_ring) as client:
-        for group in CATALOGUE:
+        for group in standard().groups:
             schema = schema_of(client, group.view)
             keys = small_ring.lake.read(f"features/{group.view}")[group.entity.key]
             ids = [*keys.unique().to_pylist()[:200], "nobody"]
@@ -226,7 +226,7 @@ def test_every_view_of_a_real_ring_keeps_to_its_schema(small_ring: Workspace) ->
 @pytest.mark.parametrize("name", ["history_support", "history_surveys", "customer_activity", "queue_load"])
 def test_the_table_and_the_cache_are_two_layouts_of_one_definition(small_ring: Workspace, name: str) -> None:
     """The normalised table in the lake holds every night; the row online is its newest, wide and ready to read."""
-    group = group_named(name)
+    group = standard().group(name)
     names = [feature.name for feature in group.outputs]
     with small_ring.lake.connect() as connection:
         view = small_ring.lake.view(connection, f"features/{group.view}")

@@ -35,7 +35,7 @@ def public(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         pytest.skip("the public data is not here; RAPPORT_PUBLIC_DATA names its folder")
     home = tmp_path_factory.mktemp("public")
     ws = open_workspace(
-        Settings(home=home, company=ROOT / "companies" / "public.toml", public_data=SETTINGS.public_data), CLOCK
+        Settings(home=home, company=ROOT / "companies" / "public", public_data=SETTINGS.public_data), CLOCK
     )
     night = last_night(ws)
     ingest(ws, night)
@@ -245,7 +245,7 @@ def expected_of(source: str, paths: Sequence[Path]) -> dict[str, Counter[str]]:
 
 def test_all_simulated_rows_are_accounted_for(tmp_path: Path) -> None:
     """Per file and per reason, with duplicates told apart from revisions."""
-    text = (ROOT / "companies" / "simulated.toml").read_text(encoding="utf-8")
+    text = (ROOT / "companies" / "simulated" / "company.toml").read_text(encoding="utf-8")
     for wide, small in (("customers = 5000", "customers = 300"), ("days = 180", "days = 40")):
         text = text.replace(wide, small)
     (tmp_path / "company.toml").write_text(text, encoding="utf-8")

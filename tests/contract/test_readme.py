@@ -21,7 +21,7 @@ SERVED = """
 from dataclasses import replace
 from datetime import date, timedelta
 from features.build import build
-from features.catalogue import group_named
+from features.catalogue import standard
 from features.store.publish import publish
 from infra.clock import FixedClock, cutoff
 from infra.redis.online_store import online_store
@@ -33,7 +33,7 @@ ws = replace(open_workspace(), clock=FixedClock(cutoff(night) + timedelta(hours=
 assert all(found.get("skipped") for found in build(ws, night).values()), "the back-fill left something to build"
 with online_store(ws):
     publish(ws, night)
-    rows = ws.lake.read("features/" + group_named("customer_payments").view).to_pylist()
+    rows = ws.lake.read("features/" + standard().group("customer_payments").view).to_pylist()
     newest = max(rows, key=lambda row: (row["night"], row["customer__small_orders__90d"]))
     online = {{row.feature: row.value for row in lookup(ws, newest["customer_id"])}}
 for name in ("customer__small_orders__90d", "customer__smallest_order__90d", "customer__small_trend__30d_90d"):

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from features.catalogue import group_named, request_named
+from features.catalogue import standard
 from features.compute.historical import historical
 from features.compute.inputs import request_features
 from features.compute.logged_requests import logged_requests
@@ -19,7 +19,7 @@ from infra.lake.commit import Commit
 from infra.settings import Settings
 from infra.workspace import Workspace
 
-MESSAGE = request_named("message")
+MESSAGE = standard().request("message")
 NAMES = [feature.name for feature in MESSAGE.outputs]
 NIGHT = date(2026, 5, 25)
 NOON = datetime(2026, 5, 25, 12, tzinfo=UTC)
@@ -58,7 +58,7 @@ def test_training_reads_what_serving_answered(small_ring: Workspace) -> None:
 @pytest.mark.row("V1")
 def test_the_message_that_is_answered_is_no_fact_yet(small_ring: Workspace) -> None:
     """At the first message of a ticket's conversation nothing was said yet, whatever live group is asked."""
-    group = group_named("ticket_messages")
+    group = standard().group("ticket_messages")
     spine = logged_requests(small_ring, MESSAGE, last_night(small_ring))
     spine = spine[spine["ticket_id"].str.startswith("T")].drop_duplicates("ticket_id").reset_index(drop=True)
     asked = pa.table(

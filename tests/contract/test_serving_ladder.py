@@ -13,7 +13,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from starlette.testclient import TestClient
 
-from features.catalogue import CATALOGUE
+from features.catalogue import standard
 from features.compute.evaluate import evaluate
 from infra.clock import FixedClock
 from infra.company.company import Company
@@ -295,7 +295,7 @@ def _view(name: str) -> View:
 def test_what_is_made_of_a_time_since_is_made_again_when_it_is_read() -> None:
     """Every group of the catalogue with such a feature: its rows are finished at read as its definition says."""
     tried = 0
-    for group in CATALOGUE:
+    for group in standard().groups:
         features = {feature.name: feature.dtype for feature in group.outputs}
         elapsed = tuple(name for name, (measure, _) in group.measured.items() if measure.kind in {"since", "age"})
         derived = tuple(one.name for one in group.ordered)
@@ -308,7 +308,7 @@ def test_what_is_made_of_a_time_since_is_made_again_when_it_is_read() -> None:
         read_us = micros(NOW)
         stored = {name: "x" if dtype == "string" else 3 for name, dtype in features.items()}
         stored |= dict.fromkeys(elapsed, read_us - 100500000)
-        make, known = elapsed_at_read(live)
+        make, known = elapsed_at_read(live, standard())
         assert known
         assert make is not None
         made = dict(zip(features, make(tuple(stored.values()), read_us), strict=True))
@@ -320,7 +320,7 @@ def test_what_is_made_of_a_time_since_is_made_again_when_it_is_read() -> None:
         tried += 1
     assert tried
     stranger = View("x__live", "x", "e", "k", {"a": "int64"}, "00000000", 60, "live", "p", "x", {}, ("a",), ("b",))
-    assert elapsed_at_read(stranger) == (None, False)
+    assert elapsed_at_read(stranger, standard()) == (None, False)
 
 
 def test_views_in_another_form_are_refused_and_the_old_ones_stay(tmp_path: Path, hands: Hands) -> None:

@@ -19,6 +19,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from features.catalogue import standard
 from features.compute import historical
 from features.stream.conversation import Conversations, conversation_groups
 from features.stream.turns import Conversation, Turn
@@ -64,7 +65,7 @@ def store(tmp_path: Path) -> Iterator[OnlineStore]:
 @asynccontextmanager
 async def opened(store: OnlineStore, *, compiled: bool = False, **options: Any) -> AsyncIterator[Sessions]:
     """Open the sessions of a store, compiled if wanted."""
-    features = CompiledFeatures(Conversations)
+    features = CompiledFeatures(lambda: Conversations(standard()))
     if compiled:
         await asyncio.wrap_future(features.start())
     sessions = Sessions(store, features, **({"deadline": 5.0} | options))
@@ -213,7 +214,7 @@ async def test_features_equal_those_of_the_facts(store: OnlineStore, tmp_path: P
     )
     expected: list[dict[str, Any]] = [{} for _ in asked]
     with open_engine(ws, "duckdb") as engine:
-        for group in conversation_groups():
+        for group in conversation_groups(standard()):
             for row in historical.compute(ws, engine, group, spine).to_pylist():
                 expected[row.pop("position")] |= row
     async with opened(store, compiled=True, clock=FixedClock(MORNING + DAY / 2)) as sessions:
@@ -231,7 +232,7 @@ async def test_features_equal_those_of_the_facts(store: OnlineStore, tmp_path: P
             found.append(await sessions.features(thread, kept[thread]))
     for one, truth, question in zip(found, expected, asked, strict=True):
         assert one == truth, question
-    assert len(found[0]) == sum(len(group.outputs) for group in conversation_groups()) > 25
+    assert len(found[0]) == sum(len(group.outputs) for group in conversation_groups(standard())) > 25
     assert len({repr(one) for one in found}) == len(asked)
     masked = {one.text for conversation in kept.values() for one in conversation.turns if one.text}
     assert any("<email>" in text for text in masked)
@@ -265,7 +266,7 @@ def test_one_query_answers_many_conversations_as_it_does_one() -> None:
         )
         for n in range(1, 20)
     ]
-    conversations = Conversations()
+    conversations = Conversations(standard())
     together = conversations.values(asked)
     assert together == [conversations.values([one])[0] for one in asked]
     assert [one["ticket__messages__60d"] for one in together] == list(range(1, 20))
@@ -279,7 +280,7 @@ def replace_turns(asked: Conversation, event_us: int) -> Conversation:
 
 
 def test_over_http(store: OnlineStore) -> None:
-    features = CompiledFeatures(Conversations)
+    features = CompiledFeatures(lambda: Conversations(standard()))
     sessions = Sessions(store, features, deadline=5.0)
     with TestClient(Starlette(routes=SessionEndpoints(lambda: sessions).routes)) as client:
         body = {"turn_id": "1", "author_role": "customer", "text": "It is broken, call +49 30 1234567!"}
@@ -321,7 +322,7 @@ def test_a_group_that_reads_what_no_turn_has_is_refused(monkeypatch: pytest.Monk
     from features.declare.terms import col
     from features.stream import conversation
 
-    odd = replace(conversation_groups()[0], name="odd", where=col("source_id") == "x")
-    monkeypatch.setattr(conversation, "conversation_groups", lambda: (odd,))
+    odd = replace(conversation_groups(standard())[0], name="odd", where=col("source_id") == "x")
+    monkeypatch.setattr(conversation, "conversation_groups", lambda _: (odd,))
     with pytest.raises(Rejected, match="group odd: expected columns that a turn has, found source_id"):
-        Conversations()
+        Conversations(standard())

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from features.catalogue import group_named
+from features.catalogue import standard
 from features.compute.build import build
 from features.store.published import path_of, write_record
 from features.stream import spark
@@ -200,7 +200,7 @@ def test_spark_writes_the_rows_of_the_plain_runner(tmp_path: Path, monkeypatch: 
         with spark_runner(ws, log, replace(store, port=between.port)) as runner, running(runner) as thread:
             agree(runner, thread)
             views = {field for fields in seen[-1].values() for field in fields if field.startswith(b"_row:")}
-            assert views == {row_field(group_named(name).live_view) for name in GROUPS}
+            assert views == {row_field(standard().group(name).live_view) for name in GROUPS}
             append(log, day.some(later(ws, minutes=3), 40))
             agree(runner, thread)
             between.weather.refuse = True

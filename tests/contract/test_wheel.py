@@ -136,7 +136,7 @@ def test_the_wheel_holds_two_names(wheel):
         names = archive.namelist()
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == OURS
     assert {f"rapport/_rooms/{room}/py.typed" for room in ROOMS} <= set(names)
-    assert "rapport/_rooms/companies/simulated.toml" in names or any(
+    assert "rapport/_rooms/companies/simulated/company.toml" in names or any(
         name.startswith("rapport/_rooms/companies/simulated/") for name in names
     )
     assert not any("/deploy/" in name for name in names)

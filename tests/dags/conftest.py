@@ -23,7 +23,7 @@ def company(tmp_path: Path) -> Callable[..., Workspace]:
 
     def make(only: tuple[str, ...] = (), **world: int) -> Workspace:
         stated = WORLD | {name: str(value) for name, value in world.items()}
-        text = (ROOT / "companies" / "simulated.toml").read_text()
+        text = (ROOT / "companies" / "simulated" / "company.toml").read_text()
         before, rest = text.split("[world]\n", 1)
         after = rest[rest.index("\n[[") :]
         section = "".join(f"{name} = {value}\n" for name, value in stated.items())

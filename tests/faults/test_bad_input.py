@@ -184,7 +184,7 @@ def test_missing_public_data_is_one_sentence_with_its_publishers(tmp_path: Path)
     from infra.settings import ROOT, Settings
     from infra.workspace import open_workspace
 
-    settings = Settings(home=tmp_path, company=ROOT / "companies" / "public.toml", public_data=tmp_path / "nowhere")
+    settings = Settings(home=tmp_path, company=ROOT / "companies" / "public", public_data=tmp_path / "nowhere")
     with pytest.raises(Rejected) as error:
         last_night(open_workspace(settings, CLOCK))
     words = ("servicenow/events", "online_retail/", "UCI Machine Learning Repository", "Online Retail II")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.catalogue import CATALOGUE
+from features.catalogue import standard
 from features.declare.entity import TICKET
 from features.declare.group import Group
 from features.declare.measure import Measure
@@ -221,12 +221,12 @@ def test_a_column_of_hindsight_is_refused_as_input(column: str) -> None:
 
 def test_a_label_is_not_its_own_input() -> None:
     with pytest.raises(Rejected, match="no_order"):
-        refuse_leakage(NO_ORDER, ["customer_orders_1a2b3c4d:no_order"], CATALOGUE)
+        refuse_leakage(NO_ORDER, ["customer_orders_1a2b3c4d:no_order"], standard().groups)
 
 
 def test_the_catalogue_reads_no_hindsight() -> None:
     for label in LABELS.values():
-        refuse_leakage(label, [ref for group in CATALOGUE for ref in group.refs()], CATALOGUE)
+        refuse_leakage(label, [ref for group in standard().groups for ref in group.refs()], standard().groups)
 
 
 def test_a_long_horizon_spaces_its_spine() -> None:

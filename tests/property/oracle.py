@@ -60,7 +60,7 @@ class Oracle:
         return found
 
     def _entity(self, row: Row, links: Sequence[Row]) -> str | None:
-        entity = self._company_wide(row["id_space"], row[self.group.entity.columns[self.group.fact]])
+        entity = self._company_wide(row["id_space"], row[self.group.entity.column_in(self.group.fact)])
         # A visitor is an account, and the account may have been merged into another one; that is all.
         for _step in range(2):
             entity = self._followed(entity, row["event_time"], links)

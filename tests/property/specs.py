@@ -141,7 +141,7 @@ def of_fact(fact: str) -> Vocabulary:
         if name not in CASED and any(isinstance(word, str) for word in some)
     }
     return Vocabulary(
-        {name: type_ for name, type_ in column_types(fact).items() if name not in hindsight},
+        {name: type_ for name, type_ in column_types(CONTRACTS[fact]).items() if name not in hindsight},
         words,
         frozenset({"priority", "quantity"}),
     )
@@ -598,7 +598,7 @@ class _Maker:
         if customers and self.random.random() < 0.6:
             return str(self.random.choice(customers))
         row = self.random.choice(facts)
-        return f"{COMPANY.prefix(row['id_space'])}{row[self.group.entity.columns[self.group.fact]]}"
+        return f"{COMPANY.prefix(row['id_space'])}{row[self.group.entity.column_in(self.group.fact)]}"
 
     def _spine_moment(self, facts: Sequence[Mapping[str, Any]]) -> datetime:
         """Return a moment of the spine."""

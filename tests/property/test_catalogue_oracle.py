@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from features.catalogue import group_named
+from features.catalogue import standard
 from features.compute import build
 from features.declare.group import Group
 from infra.engine.open import open_engine
@@ -44,7 +44,7 @@ ROWS = {
 def test_catalogue_group_equals_the_oracle(
     number: int, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    group = everywhere(group_named(name))
+    group = everywhere(standard().group(name))
     monkeypatch.setattr(
         specs, "WORDS", {fact: {**words, **SPOKEN.get(fact, {})} for fact, words in specs.WORDS.items()}
     )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from features.catalogue import CATALOGUE, REQUESTS
+from features.catalogue import standard
 from features.compute.evaluate import LOWER_CASE, evaluate, lowered
 from features.compute.expressions import operand
 from features.declare import word_lists
@@ -114,9 +114,9 @@ def test_catalogue_patterns_use_the_portable_subset() -> None:
         inner = set().union(*map(patterns, part.operands))
         return inner | {str(part.operands[1])} if part.operator == "matches" else inner
 
-    parts = [part for group in CATALOGUE for one in group.measures for part in (group.where, one.of, one.where)]
-    parts += [one.value for request in REQUESTS for one in request.derived]
+    parts = [part for group in standard().groups for one in group.measures for part in (group.where, one.of, one.where)]
+    parts += [one.value for request in standard().requests for one in request.derived]
     found = set().union(*map(patterns, parts))
     assert word_lists.NEGATIVE in found
     assert [one for one in found if set(one) & set("\\$") or not one.isascii() or one != one.lower()] == []
-    assert all(column_types(group.fact) for group in CATALOGUE)
+    assert all(column_types(group.contract) for group in standard().groups)

@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from features import catalogue
-from features.catalogue import CATALOGUE, DECLARED, REQUESTS, group_named, groups_of, request_named
+from features.catalogue import groups_of, standard
 from features.declare.clashes import refuse_clashes
 from features.declare.entity import CUSTOMER
 from features.declare.group import Group
@@ -38,20 +38,20 @@ LIBRARY = {
 
 
 def test_there_is_enough_and_not_too_much_of_one_kind() -> None:
-    kinds = Counter(measure.kind for group in CATALOGUE for measure, _ in group.measured.values())
-    features = sum(len(group.outputs) for group in CATALOGUE)
-    assert len(CATALOGUE) >= 8
+    kinds = Counter(measure.kind for group in standard().groups for measure, _ in group.measured.values())
+    features = sum(len(group.outputs) for group in standard().groups)
+    assert len(standard().groups) >= 8
     assert features >= 60
-    assert len({group.fact for group in CATALOGUE}) >= 6
+    assert len({group.fact for group in standard().groups}) >= 6
     assert kinds["count"] <= features / 2
     assert set(kinds) == set(get_args(Kind))
-    assert {group.entity.name for group in CATALOGUE} == {"customer", "ticket", "queue"}
-    assert {group.fact for group in CATALOGUE if group.served == "live"} == {"behaviours", "interactions"}
+    assert {group.entity.name for group in standard().groups} == {"customer", "ticket", "queue"}
+    assert {group.fact for group in standard().groups if group.served == "live"} == {"behaviours", "interactions"}
 
 
 @pytest.mark.row("R12")
 def test_behaviour_is_counted_from_minutes_to_a_month() -> None:
-    group = group_named("customer_activity")
+    group = standard().group("customer_activity")
     windows = {window for measure, window in group.measured.values() if measure.kind == "count"}
     assert windows == {"5m", "1h", "24h", "30d"}
     assert group.served == "live"
@@ -60,11 +60,11 @@ def test_behaviour_is_counted_from_minutes_to_a_month() -> None:
 @pytest.mark.row("G12")
 @pytest.mark.parametrize("what", LIBRARY)
 def test_the_conversation_library_is_there(what: str) -> None:
-    assert LIBRARY[what] in {feature.name for group in CATALOGUE for feature in group.outputs}
+    assert LIBRARY[what] in {feature.name for group in standard().groups for feature in group.outputs}
 
 
 def test_everything_says_whose_it_is_and_what_for() -> None:
-    for one in DECLARED:
+    for one in standard().declared:
         assert one.owner, one.name
         assert one.description, one.name
         assert one.purpose in PURPOSES
@@ -90,9 +90,9 @@ def test_two_groups_with_one_feature_are_refused() -> None:
         return Group(name, "", "o", "service", CUSTOMER, "behaviours", (Measure("views", "count", ("1h",)),))
 
     with pytest.raises(Rejected, match="every name once, found customer__views__1h"):
-        refuse_clashes([*CATALOGUE, group("another")], REQUESTS)
+        refuse_clashes([*standard().groups, group("another")], standard().requests)
     with pytest.raises(Rejected, match="every name once, found message"):
-        refuse_clashes([group("message")], REQUESTS)
+        refuse_clashes([group("message")], standard().requests)
 
 
 def test_groups_without_a_source_are_left_out() -> None:
@@ -101,24 +101,24 @@ def test_groups_without_a_source_are_left_out() -> None:
 
 
 def test_groups_and_requests_are_found_by_name_and_by_view() -> None:
-    assert group_named(group_named("customer_orders").view) is group_named("customer_orders")
-    assert request_named(request_named("message").view) is request_named("message")
+    assert standard().group(standard().group("customer_orders").view) is standard().group("customer_orders")
+    assert standard().request(standard().request("message").view) is standard().request("message")
     with pytest.raises(Rejected, match="one of customer_activity"):
-        group_named("orders")
+        standard().group("orders")
     with pytest.raises(Rejected, match="one of message"):
-        request_named("orders")
+        standard().request("orders")
 
 
 def test_the_page_is_in_step_with_the_declarations() -> None:
     written = (ROOT / "docs" / "catalogue.md").read_text(encoding="utf-8")
-    assert written == page(), "rapport feature docs writes it anew"
+    assert written == page(standard()), "rapport feature docs writes it anew"
 
 
 def test_the_page_tells_everything_of_a_feature() -> None:
-    text = page()
+    text = page(standard())
     lines = text.splitlines()
     rows = {line.split("|")[1].strip(): line for line in lines if line.startswith("| `")}
-    for one in DECLARED:
+    for one in standard().declared:
         section = text.partition(f"\n## {one.name}\n")[2].partition("\n## ")[0]
         for said in (one.description, one.owner, one.purpose, one.pii, one.view, one.fact):
             assert said in section, (one.name, said)

@@ -46,7 +46,7 @@ def test_help_answers_within_a_second_without_heavy_imports():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("status", "--company", "nowhere.toml"), "company file: expected a TOML file"),
+        (("status", "--company", "nowhere.toml"), "company: expected a folder with a company.toml"),
         (("nightly", "--night", "yesterday"), "night: expected a day as YYYY-MM-DD, found 'yesterday'"),
         (("backfill", "2026-06-02", "2026-06-01"), "LAST: expected a night from 2026-06-02 on"),
         (("backfill", "2026-06-02", "2999-06-01"), "night: expected a night that is over"),

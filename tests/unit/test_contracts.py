@@ -36,9 +36,9 @@ def test_contracts_import_nothing_but_the_standard_library() -> None:
 
 
 def test_what_is_known_only_afterwards_is_marked() -> None:
-    """The service level of a ticket is the one such column: labels may read it, features may not."""
+    """The service level of a ticket, and what came of a decision: labels may read them, features may not."""
     marked = {(fact, c.name) for fact, contract in CONTRACTS.items() for c in contract.all_columns if c.hindsight}
-    assert marked == {("ticket_events", "sla_met")}
+    assert marked == {("ticket_events", "sla_met"), ("outcomes", "value")}
 
 
 def test_purposes_are_the_words_of_consents() -> None:

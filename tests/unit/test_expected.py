@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from features.catalogue import group_named
+from features.catalogue import standard
 from features.compute.build import build
 from features.compute.outputs import schema_of
 from features.compute.suite import FILLED, KEYS, ROWS, declared, judge, rules_of
@@ -127,7 +127,7 @@ def shop(tmp_path: Path) -> Callable[[int], Workspace]:
 
 
 def test_a_night_that_breaks_its_suite_is_not_written(shop: Callable[[int], Workspace]) -> None:
-    orders = group_named("customer_orders")
+    orders = standard().group("customer_orders")
     ws = shop(-500)
     with pytest.raises(Rejected, match=rf"{orders.view}, customer__spend__30d, night {NIGHT}.*at least 0.*-500"):
         build(ws, NIGHT)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from features.catalogue import CATALOGUE, DECLARED, REQUESTS, group_named, groups_of, request_named
+from features.catalogue import groups_of, standard
 from features.declare.clashes import refuse_clashes
 from features.declare.entity import CUSTOMER, QUEUE, TICKET
 from features.declare.expression_types import type_of
@@ -277,26 +277,28 @@ def test_groups_without_a_source_are_left_out() -> None:
 
 
 def test_the_catalogue_uses_many_kinds() -> None:
-    features = [feature for one in DECLARED for feature in one.outputs]
-    counts = [name for one in CATALOGUE for name, (measure, _) in one.measured.items() if measure.kind == "count"]
-    assert len(CATALOGUE) >= 8
+    features = [feature for one in standard().declared for feature in one.outputs]
+    counts = [
+        name for one in standard().groups for name, (measure, _) in one.measured.items() if measure.kind == "count"
+    ]
+    assert len(standard().groups) >= 8
     assert len(features) >= 60
     assert len(counts) <= len(features) / 2
-    assert {g.entity.name for g in CATALOGUE} == {"customer", "ticket", "queue"}
-    assert len({g.fact for g in CATALOGUE}) >= 6
-    assert all(one.owner and one.purpose and one.description for one in DECLARED)
+    assert {g.entity.name for g in standard().groups} == {"customer", "ticket", "queue"}
+    assert len({g.fact for g in standard().groups}) >= 6
+    assert all(one.owner and one.purpose and one.description for one in standard().declared)
     assert all(feature.meaning for feature in features)
 
 
 def test_a_group_is_found_by_name_and_by_view() -> None:
-    orders = group_named("customer_orders")
-    assert group_named(orders.view) is orders
+    orders = standard().group("customer_orders")
+    assert standard().group(orders.view) is orders
     with pytest.raises(Rejected, match="one of customer_activity"):
-        group_named("orders")
+        standard().group("orders")
 
 
 def test_a_request_is_found_by_name_and_by_view() -> None:
-    for one in REQUESTS:
-        assert request_named(one.name) is request_named(one.view) is one
+    for one in standard().requests:
+        assert standard().request(one.name) is standard().request(one.view) is one
     with pytest.raises(Rejected, match="request: expected one of"):
-        request_named("messages")
+        standard().request("messages")

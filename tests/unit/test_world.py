@@ -27,7 +27,7 @@ from validation.contracts.words import PURPOSES
 SMALL = WorldSettings(customers=300, days=40)
 MIDDLE = WorldSettings(customers=1_500, days=90)
 CLEAN = {"late_share": 0, "duplicate_share": 0, "revision_share": 0, "retraction_share": 0, "bad_share": 0}
-COMPANY = load_company(ROOT / "companies" / "simulated.toml")
+COMPANY = load_company(ROOT / "companies" / "simulated" / "company.toml")
 FILES = tuple(source for source in COMPANY.sources if not source.streamed)
 NOON = datetime(2026, 5, 28, 12, tzinfo=UTC)
 HIDDEN = {"satisfaction", "price_sensitivity", "trouble", "frustration", "complexity", "type", "escalation_probability"}

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from features.catalogue import CATALOGUE, groups_of
+from features.catalogue import catalogue_of, groups_of
 from features.declare.expression_types import DType
 from features.store.joined_nights import joined_nights_by_view
 from infra.clock import Nights
@@ -55,7 +55,7 @@ def feature_types(ws: Workspace, label: Label) -> dict[str, DType]:
         A feature knows how it ended.
     """
     groups = [group for group in groups_of(ws.company) if group.entity == label.entity]
-    refuse_leakage(label, [ref for group in groups for ref in group.refs()], CATALOGUE)
+    refuse_leakage(label, [ref for group in groups for ref in group.refs()], catalogue_of(ws.company).groups)
     return {f"{group.view}:{feature.name}": feature.dtype for group in groups for feature in group.outputs}
 
 

@@ -1,19 +1,14 @@
 """Leakage: columns of hindsight, which say how it ended, are no inputs of a model."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterable, Sequence
 
 from features.declare.group import Group
 from rapport_feast.errors import Rejected
 from training.data.label import Label
+from validation.contracts.standard import CONTRACTS
+from validation.sources.servicenow import HINDSIGHT
 
-HINDSIGHT: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        "ticket_events": frozenset({"sla_met", "made_sla", "resolved_at", "resolved_by", "closed_at", "closed_code"}),
-        "outcomes": frozenset({"value"}),
-    }
-)
-"""Columns that say how it ended: meaningful on or after the last event only, so never inputs."""
+HINDSIGHT_NAMES = HINDSIGHT.keys() | frozenset().union(*(contract.hindsight for contract in CONTRACTS.values()))
 
 
 def refuse_leakage(label: Label, refs: Iterable[str], catalogue: Sequence[Group]) -> None:
@@ -22,15 +17,14 @@ def refuse_leakage(label: Label, refs: Iterable[str], catalogue: Sequence[Group]
     Raises
     ------
     Rejected
-        A reference names a hindsight column or the label, or its group reads a hindsight column.
+        A feature is called like the label, or its group reads a column that its contract marks as hindsight.
     """
     groups = {group.view: group for group in catalogue}
-    banned = frozenset().union(*HINDSIGHT.values())
     for ref in refs:
         view, _, name = ref.partition(":")
         group = groups.get(view)
-        read = group.columns & HINDSIGHT.get(group.fact, frozenset()) if group else frozenset()
-        named = sorted(read | {word for word in banned if word in name.split("__")})
+        # What a view read that the catalogue no longer has, only its features' names tell.
+        named = sorted(group.columns & group.contract.hindsight if group else HINDSIGHT_NAMES & set(name.split("__")))
         if named or name == label.name:
             raise Rejected(
                 f"feature {name}",

@@ -10,12 +10,16 @@ rates of all tickets; the split keeps every row out of training that closed afte
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from features.declare.entity import CUSTOMER, TICKET
 from infra.company.company import Company
+from infra.company.folder import Declaration, Folder
+from infra.company.python_file import declared
 from rapport_feast.errors import Rejected
 from training.data.label import Label
+from validation.contracts.own import contracts_in
 
 NO_ORDER = Label(
     "no_order",
@@ -94,8 +98,31 @@ OWN = (NO_ORDER, ESCALATED, REASSIGNED_TWICE, SLA_MISSED, REWARD)
 
 
 def labels_of(company: Company) -> Mapping[str, Label]:
-    """Return the labels that a company can predict, by name."""
-    return {label.name: label for label in OWN}
+    """Return the labels that a company can predict, by name: ours, and the files of its folder ``labels``.
+
+    Raises
+    ------
+    Rejected
+        A declaration is wrong.
+    """
+    return {label.name: label for label in OWN} | _in_folder(company.folder)
+
+
+@lru_cache
+def _in_folder(folder: Folder | None) -> dict[str, Label]:
+    return {one.name: _declared(one, folder) for one in folder.of("labels")} if folder else {}
+
+
+def _declared(declaration: Declaration, folder: Folder) -> Label:
+    found = declared(declaration, "LABEL")
+    if not isinstance(found, Label):
+        raise Rejected(declaration.shown, "a Label", type(found).__name__)
+    if found.name != declaration.name or found.name in {label.name for label in OWN}:
+        raise Rejected(declaration.shown, "a label called as the file, and as none of ours", found.name)
+    contracts = contracts_in(folder)
+    if unknown := [fact for fact in found.facts if fact not in contracts]:
+        raise Rejected(f"{declaration.shown}, facts", f"some of {', '.join(contracts)}", unknown[0])
+    return found
 
 
 def label_named(company: Company, name: str, options: Mapping[str, Any]) -> Label:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TypeAlias, cast
 
 from infra.company.company import Company
+from infra.company.python_file import declared
 from rapport_feast.errors import Rejected
 from training.recipes.learner import Learner
 
@@ -16,9 +17,11 @@ Loader: TypeAlias = Callable[[], type[Learner]]
 def recipes_of(company: Company) -> Mapping[str, Loader]:
     """Return name = what imports the recipe: learners are heavy, and only the one that trains is wanted.
 
-    A recipe is a module with a ``RECIPE``, called as the recipe is.
+    A recipe is a module with a ``RECIPE``, called as the recipe is; a company's lie in its folder ``recipes``.
     """
-    return {name: partial(_imported, f"training.recipes.{name}") for name in OWN}
+    ours: dict[str, Loader] = {name: partial(_imported, f"training.recipes.{name}") for name in OWN}
+    own = company.folder.of("recipes") if company.folder else ()
+    return ours | {one.name: partial(declared, one, "RECIPE") for one in own}
 
 
 def recipe_named(company: Company, name: str) -> type[Learner]:

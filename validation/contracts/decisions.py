@@ -21,6 +21,6 @@ OUTCOMES = Contract(
     (
         Column("decision_id", "text", "decision", required=True),
         Column("kind", "text", "what was measured", required=True, allowed=("reward", "rating", "annotation")),
-        Column("value", "decimal", "how much of it", required=True, least=-1e9, most=1e9),
+        Column("value", "decimal", "how much of it", required=True, least=-1e9, most=1e9, hindsight=True),
     ),
 )

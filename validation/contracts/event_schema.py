@@ -8,8 +8,8 @@ from typing import Any
 
 from infra.company.source import Source
 from validation.contracts.language import Column
+from validation.contracts.own import contract_of
 from validation.contracts.parse import FALSE, NUMBER, TIME, TRUE, WHOLE
-from validation.contracts.standard import CONTRACTS
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, Any]
@@ -17,7 +17,7 @@ Schema = dict[str, Any]
 
 def event_schema(source: Source) -> Schema:
     """Return the JSON Schema of one event of a source; other keys than these are kept and read by nobody."""
-    contract = CONTRACTS[source.fact]
+    contract = contract_of(source)
     by_key: dict[str, list[Schema]] = {}
     for column in contract.all_columns:
         if (key := source.columns.get(column.name)) is not None:

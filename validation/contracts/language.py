@@ -81,6 +81,11 @@ class Contract:
         return (*COMMON[:1], about, *COMMON[1:], *self.columns)
 
     @property
+    def hindsight(self) -> frozenset[str]:
+        """Columns that say how it ended: good for labels, never an input."""
+        return frozenset(column.name for column in self.columns if column.hindsight)
+
+    @property
     def all_rules(self) -> tuple[Rule, ...]:
         """Every rule between columns, those of all facts first."""
         return (NOT_AHEAD, *self.rules)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from infra.company.source import Source
 from rapport_feast.sql import literal, quoted
 from validation.contracts.language import Column, Contract, Rule
+from validation.contracts.own import contract_of
 from validation.contracts.parse import parsed_sql
 from validation.contracts.silver import silver_columns
-from validation.contracts.standard import CONTRACTS
 from validation.sources.catalogue import adapter
 from validation.sources.log import raw_schema
 from validation.sources.typed_rows import typed_rows
@@ -15,7 +15,7 @@ from validation.sources.typed_rows import typed_rows
 
 def verdicts_sql(source: Source, entries: str) -> str:
     """Return SQL of silver's columns and ``_reason``, empty where a row is accepted, of the raw rows of a table."""
-    contract, names = CONTRACTS[source.fact], raw_schema(source).names
+    contract, names = contract_of(source), raw_schema(source).names
     moment = parsed_sql("time", adapter(source).available(source))
     parsed = typed_rows(contract, source, "stamped", names)
     checks = ", ".join(f"CASE WHEN {broken} THEN {literal(reason)} END" for reason, broken in broken_rules(contract))
@@ -36,7 +36,8 @@ def broken_rules(contract: Contract) -> Iterator[tuple[str, str]]:
 
     Examples
     --------
-    >>> dict(broken_rules(CONTRACTS["outcomes"]))["missing:value"]
+    >>> from validation.contracts.decisions import OUTCOMES
+    >>> dict(broken_rules(OUTCOMES))["missing:value"]
     '"value" IS NULL'
     """
     for column in contract.all_columns:

@@ -12,7 +12,7 @@ from infra.workspace import Workspace
 from rapport_feast.errors import Rejected
 from rapport_feast.times import DAY
 from validation.contracts.language import Contract
-from validation.contracts.standard import CONTRACTS
+from validation.contracts.own import contract_of
 from validation.sources.coverage import first_night
 
 OUTPUTS = ("quarantine", "duplicates", "silver")
@@ -38,12 +38,11 @@ def batch(ws: Workspace, fact: str, night: date) -> Batch | None:
         The night was not ingested.
     """
     sources = tuple(source for source in ws.company.sources if source.fact == fact)
-    if fact not in CONTRACTS:
-        raise Rejected(f"source {sources[0].name}, fact", f"one of {', '.join(CONTRACTS)}", fact)
+    contract = contract_of(sources[0])
     newest = ws.lake.newest(f"silver/{fact}")
     rerun = newest is not None and night <= newest
     nights = Nights(night if rerun else newest + DAY if newest else first_night(ws), night)
-    made = Batch(CONTRACTS[fact], sources, nights, inputs(ws, CONTRACTS[fact], sources, nights))
+    made = Batch(contract, sources, nights, inputs(ws, contract, sources, nights))
     if not (rerun and ws.settings.skip_unchanged):
         return made
     owners = [owner for room in OUTPUTS if (owner := ws.lake.owner(f"{room}/{fact}", night))]

@@ -10,6 +10,7 @@ import pyarrow as pa
 from infra.workspace import Workspace
 from rapport_feast.errors import Rejected
 from validation.contracts.language import Contract
+from validation.contracts.own import contracts_of
 from validation.contracts.silver import silver_columns
 from validation.gate.accounts import Nightly, tally
 from validation.gate.batches import Batch
@@ -42,7 +43,7 @@ def judge(ws: Workspace, batches: Sequence[Batch]) -> list[JudgedBatch]:
 
     with_parsed = [(made, parsed_rows(ws, made)) for made in batches]
     frames = {made.contract.fact: rule_frame(connection, made.contract) for made, connection in with_parsed}
-    broken = validate(frames, ws.folder("docs") / "gx")
+    broken = validate(contracts_of(ws.company), frames, ws.folder("docs") / "gx")
     judged = [sort_rows(ws, made, connection, broken[made.contract.fact]) for made, connection in with_parsed]
     for _, connection in with_parsed:
         connection.close()

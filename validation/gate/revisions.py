@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from infra.clock import Nights
+from rapport_feast.sql import quoted
 from rapport_feast.times import DAY
 from validation.contracts.language import Contract
+from validation.contracts.parse import DUCKDB
 from validation.contracts.silver import content_digest
 
 if TYPE_CHECKING:
@@ -57,6 +59,13 @@ def earlier(connection: duckdb.DuckDBPyConnection, lake: "Lake", contract: Contr
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE known AS
             SELECT event_id, coalesce(revision, -1) AS number, {content_digest(contract, "b")} AS said
-            FROM before b WHERE event_id IN (SELECT event_id FROM keyed)"""
+            FROM {_in_full(connection, "before", contract)} b WHERE event_id IN (SELECT event_id FROM keyed)"""
     )
     return ("known",)
+
+
+def _in_full(connection: duckdb.DuckDBPyConnection, view: str, contract: Contract) -> str:
+    """Return SQL of silver rows with every column of a contract: the table lacks one that was declared today."""
+    there = {row[0] for row in connection.execute(f"DESCRIBE {view}").fetchall()}
+    absent = [column for column in contract.columns if column.name not in there]
+    return f"(SELECT *{''.join(f', NULL::{DUCKDB[c.type]} AS {quoted(c.name)}' for c in absent)} FROM {view})"

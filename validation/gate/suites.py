@@ -23,7 +23,7 @@ from great_expectations.expectations.row_conditions import Column as Where
 
 from rapport_feast.errors import Terminal
 from validation.contracts.language import Column, Contract, Rule
-from validation.contracts.standard import CONTRACTS
+from validation.contracts.own import Contracts
 from validation.gate import table_rules
 
 EXAMPLES = 3
@@ -36,7 +36,8 @@ def expectations(contract: Contract) -> dict[str, Expectation]:
 
     Examples
     --------
-    >>> list(expectations(CONTRACTS["outcomes"]))[-4:]
+    >>> from validation.contracts.decisions import OUTCOMES
+    >>> list(expectations(OUTCOMES))[-4:]
     ['unknown:kind', 'missing:value', 'range:value', 'event_time_in_the_future']
     """
     found = {reason: made for column in contract.all_columns for reason, made in column_expectations(column)}
@@ -73,11 +74,13 @@ def rule_expectation(rule: Rule) -> Expectation:
     )
 
 
-def validate(frames: Mapping[str, pd.DataFrame], folder: Path) -> dict[str, Broken]:
+def validate(contracts: Contracts, frames: Mapping[str, pd.DataFrame], folder: Path) -> dict[str, Broken]:
     """Validate frames of facts against their contracts and build the Data Docs of this run.
 
     Parameters
     ----------
+    contracts
+        The company's, by fact.
     frames
         Per fact the parsed rows, with ``_row`` as index.
     folder
@@ -91,7 +94,7 @@ def validate(frames: Mapping[str, pd.DataFrame], folder: Path) -> dict[str, Brok
     shutil.rmtree(folder, ignore_errors=True)
     context = file_context(folder)
     source = context.data_sources.add_pandas("facts")
-    broken = {fact: validate_fact(context, source, CONTRACTS[fact], frame) for fact, frame in frames.items()}
+    broken = {fact: validate_fact(context, source, contracts[fact], frame) for fact, frame in frames.items()}
     context.build_data_docs()
     return broken
 

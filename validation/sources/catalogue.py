@@ -1,8 +1,9 @@
-"""The adapters by the name that a company file gives them."""
+"""The adapters by the name that a company file gives them: ours, and the files of a company's ``adapters/``."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from infra.company.python_file import declared
 from infra.company.source import LOG, Source
 from rapport_feast.errors import Rejected
 from validation.sources.files import Csv, Jsonl, Parquet
@@ -33,6 +34,11 @@ def adapter(source: Source) -> Adapter:
     Rejected
         No adapter has that name.
     """
+    own = {one.name: one for one in source.folder.of("adapters")} if source.folder else {}
+    if source.adapter in own:
+        found: Adapter = declared(own[source.adapter], "ADAPTER")
+        return found
     if source.adapter not in ADAPTERS:
-        raise Rejected(f"source {source.name}, adapter", f"one of {', '.join(ADAPTERS)}", repr(source.adapter))
+        there = ", ".join((*ADAPTERS, *own))
+        raise Rejected(f"source {source.name}, adapter", f"one of {there}", repr(source.adapter))
     return ADAPTERS[source.adapter]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from infra.company.source import Source
 from rapport_feast.errors import Rejected
 from rapport_feast.sql import quoted
-from validation.contracts.standard import CONTRACTS
+from validation.contracts.own import contract_of
 from validation.sources.json_text import records
 from validation.sources.protocol import BROKEN, mapped_columns
 
@@ -87,7 +87,7 @@ class Jsonl(MappedFile):
 
     def needs(self, source: Source) -> Sequence[str]:
         """Return the raw columns of required columns and of the availability; other keys may be left out."""
-        must = {column.name for column in CONTRACTS[source.fact].all_columns if column.required}
+        must = {column.name for column in contract_of(source).all_columns if column.required}
         named = {raw for column, raw in source.columns.items() if column in must}
         return sorted(named | ({source.available} if source.available else set()))
 
