@@ -141,10 +141,10 @@ def test_new_refuses_what_is_there_and_what_is_no_name(tmp_path: Path, capsys: p
 
 COLUMN = '[[columns]]\nname = "{}"\ntype = "text"\nmeaning = "x"\n'
 FACT = 'meaning = "x"\n' + COLUMN
-GROUP = """from features.declare.entity import CUSTOMER
-from features.declare.group import Group
-from features.declare.measure import Measure
-from features.declare.terms import col
+GROUP = """
+
+from features.declare import CUSTOMER, Group, Measure, col
+
 GROUP = Group("{name}", "x", "x", "service", CUSTOMER, "{fact}", (Measure("n", "count", ("30d",), where=col("{column}").isnull()),))
 """  # noqa: E501
 # File in the folder, what it holds, and what the one sentence says.

@@ -11,36 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from infra.clock import FixedClock, cutoff
 from infra.settings import ROOT, Settings
 from infra.workspace import Workspace, open_workspace
+from rapport.new.write import TEMPLATE as TEMPLATE_FOLDER
+from rapport.new.write import write_company
+from tests.run_nights import run as run_nights
 
 EXAMPLE = re.compile(r"<!-- worked example: (\w+) -->\n```\w+\n(.*?)```", re.DOTALL)
 EXAMPLES = dict(EXAMPLE.findall((ROOT / "README.md").read_text(encoding="utf-8")))
-ROOMS = ("infra", "validation", "features", "training", "serving", "rapport", "companies")
-SERVED = """
-from dataclasses import replace
-from datetime import date, timedelta
-from features.build import build
-from features.catalogue import standard
-from features.store.publish import publish
-from infra.clock import FixedClock, cutoff
-from infra.redis.online_store import online_store
-from infra.workspace import open_workspace
-from serving.lookup import lookup
-
-night = date.fromisoformat({night!r})
-ws = replace(open_workspace(), clock=FixedClock(cutoff(night) + timedelta(hours=1)))
-assert all(found.get("skipped") for found in build(ws, night).values()), "the back-fill left something to build"
-with online_store(ws):
-    publish(ws, night)
-    rows = ws.lake.read("features/" + standard().group("customer_payments").view).to_pylist()
-    newest = max(rows, key=lambda row: (row["night"], row["customer__small_orders__90d"]))
-    online = {{row.feature: row.value for row in lookup(ws, newest["customer_id"])}}
-for name in ("customer__small_orders__90d", "customer__smallest_order__90d", "customer__small_trend__30d_90d"):
-    assert len({{row[name] for row in rows}}) > 1, name
-    assert online[name] == newest[name], (name, online[name], newest[name])
-print("looked up")
-"""
+TEMPLATE = re.compile(r"<!-- template: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
+TEMPLATES = dict(TEMPLATE.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+NIGHT = date(2026, 7, 3)
 
 
 @pytest.fixture
@@ -60,29 +42,42 @@ def last_day(ws: Workspace) -> date:
     return newest
 
 
+@pytest.mark.parametrize("file", TEMPLATES)
+def test_what_a_new_company_holds_stands_here(file: str) -> None:
+    assert TEMPLATES[file] == (TEMPLATE_FOLDER / file).read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
-def test_a_feature_group_is_one_file(ring: tuple[Path, Path], tmp_path: Path) -> None:
-    home, company = ring
-    tree = tmp_path / "tree"
-    for room in ROOMS:
-        shutil.copytree(ROOT / room, tree / room, ignore=shutil.ignore_patterns("__pycache__"))
-    (tree / "features" / "catalogue" / "customer_payments.py").write_text(EXAMPLES["feature"], encoding="utf-8")
-    ws = open_workspace(Settings(home=home, company=company))
-    environment = {**os.environ, **ws.environment(), "PYTHONPATH": str(tree), "COLUMNS": "200"}
-    night = str(last_day(ws))
-    commands = EXAMPLES["author"].replace("2026-11-20", night).splitlines()
+def test_a_feature_group_is_one_file(tmp_path: Path) -> None:
+    from features.catalogue import catalogue_of
+    from features.compute.build import build
+    from features.store.publish import publish
+    from infra.redis.online_store import online_store
+    from serving.lookup.customer import lookup_customer
+
+    company = write_company("acme", tmp_path, NIGHT)
+    settings, clock = Settings(company=company, home=tmp_path / "home"), FixedClock(cutoff(NIGHT) + timedelta(hours=3))
+    run_nights(open_workspace(settings, clock), [NIGHT])
+    (company / "catalogue" / "customer_payments.py").write_text(EXAMPLES["feature"], encoding="utf-8")
+    ws = open_workspace(settings, clock)
+    environment = {**os.environ, **ws.environment(), "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     printed = ""
-    for arguments in (["-m", *command.split()] for command in commands):
-        ran = subprocess.run([sys.executable, *arguments], env=environment, cwd=tree, capture_output=True, text=True)
+    for command in EXAMPLES["author"].replace("2026-11-20", str(NIGHT)).splitlines():
+        arguments = [sys.executable, "-m", *command.split()]
+        ran = subprocess.run(arguments, env=environment, cwd=tmp_path, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
         printed += ran.stdout
-    for words in ("facts of transactions", "add       customer_payments_", "rows, done", f"shop/orders-{night}.csv"):
+    for words in ("facts of transactions", "add       customer_payments_", "rows, done", "orders/orders.csv"):
         assert words in printed, (words, printed)
-    # As a file: PySpark, which Great Expectations imports, ends a process of python -c at once, with exit code 0.
-    (tree / "served.py").write_text(SERVED.format(night=night), encoding="utf-8")
-    ran = subprocess.run([sys.executable, "served.py"], env=environment, cwd=tree, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    assert "looked up" in ran.stdout
+    assert all(found.get("skipped") for found in build(ws, NIGHT).values()), "the back-fill left something to build"
+    with online_store(ws):
+        publish(ws, NIGHT)
+        rows = ws.lake.read(f"features/{catalogue_of(ws.company).group('customer_payments').view}").to_pylist()
+        newest = max(rows, key=lambda row: (row["night"], row["customer__small_orders__90d"]))
+        online = {row.feature: row.value for row in lookup_customer(ws, newest["customer_id"])}
+    for name in ("customer__small_orders__90d", "customer__smallest_order__90d", "customer__small_trend__30d_90d"):
+        assert len({row[name] for row in rows}) > 1, name
+        assert online[name] == newest[name], (name, online[name], newest[name])
 
 
 def test_a_source_is_a_table_in_the_company_file(ring: tuple[Path, Path]) -> None:

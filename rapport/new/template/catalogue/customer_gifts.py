@@ -1,9 +1,6 @@
 """What a customer sends as a gift: a group over a fact of Rapport's that reads the company's own column."""
 
-from features.declare.entity import CUSTOMER
-from features.declare.group import Group
-from features.declare.measure import Measure
-from features.declare.terms import col
+from features.declare import CUSTOMER, Group, Measure, col
 
 GROUP = Group(
     name="customer_gifts",

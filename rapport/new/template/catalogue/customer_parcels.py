@@ -1,10 +1,6 @@
 """How a customer's parcels came."""
 
-from features.declare.entity import CUSTOMER
-from features.declare.feature import ratio
-from features.declare.group import Group
-from features.declare.measure import Measure
-from features.declare.terms import col
+from features.declare import CUSTOMER, Group, Measure, col, ratio
 
 GROUP = Group(
     name="customer_parcels",

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from features.declare.entity import CUSTOMER
+from features.declare import CUSTOMER
 from training.data.label import Label
 
 LABEL = Label(
