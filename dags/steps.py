@@ -10,11 +10,15 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from infra.clock import parse_night
 from infra.company.load import load_company
+from infra.private import keep_private
 from infra.settings import Settings
+from infra.telemetry import Log, configure
 from rapport_feast.errors import Rejected, Terminal
 
 if TYPE_CHECKING:
     from infra.workspace import Workspace
+
+LOG = Log(__name__)
 
 COMPANY = load_company(Settings().company)
 OWNER = "rapport"
@@ -30,8 +34,11 @@ def step(function: Callable[..., Any]) -> Any:
 
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
+        configure(Settings())
+        keep_private()
         try:
-            return function(*args, **kwargs)
+            with LOG.step("step", step=function.__name__):
+                return function(*args, **kwargs)
         except (Rejected, Terminal) as error:
             raise AirflowFailException(str(error)) from error
 

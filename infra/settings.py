@@ -10,6 +10,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PREFIX = "RAPPORT_"
 EngineName = Literal["duckdb", "spark"]
+LogFormat = Literal["plain", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class Settings(BaseSettings):
@@ -28,6 +30,10 @@ class Settings(BaseSettings):
     sample_rate: float = Field(0.01, ge=0, le=1, description="share of answers that are kept for the parity meter")
     metadata_url: str | None = Field(
         None, description="SQLAlchemy URL of a PostgreSQL server for Airflow and MLflow; without it SQLite"
+    )
+    log_format: LogFormat = Field("plain", description="form of the log lines: plain for people, json for machines")
+    log_level: LogLevel | None = Field(
+        None, description="least level that is logged; without it info, for the command line warning"
     )
     skip_unchanged: bool = Field(True, description="skip a step whose inputs are those of its last run")
     threads: int = Field(2, ge=1, description="threads of DuckDB, Spark and the learners")

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 from infra.models.bundle import LAST, champion, published
 from infra.models.manifest import Manifest
 from infra.state_files import read_json, write_json
+from infra.telemetry import Log
 from infra.workspace import Workspace
 from training.inputs import inputs_digest
 
 if TYPE_CHECKING:
     from validation.watch.comparison import ColumnDrift
     from validation.watch.drift import Verdict
+
+LOG = Log(__name__)
 
 DRIFT = "drift.json"
 
@@ -48,6 +51,7 @@ def decide(ws: Workspace, night: date) -> dict[str, Any]:
     # A back-fill of an older night keeps its own report, and what is newest stays newest.
     if newest is None or newest["night"] <= str(night):
         write_json(ws.folder("reports") / DRIFT, decision)
+    (LOG.warning if decision["models"] else LOG.info)("drift judged", night=night, verdict=decision["verdict"])
     return decision
 
 

@@ -14,6 +14,7 @@ from infra.models import registry
 from infra.models.bundle import LAST, STATUS, champion, publish_version
 from infra.models.manifest import Manifest
 from infra.state_files import digest_of, read_json, write_json
+from infra.telemetry import Log
 from infra.workspace import Workspace
 from rapport_feast.errors import Rejected
 from rapport_feast.locks import exclusive_lock
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from training.data.dataset import Dataset
     from training.data.label import Label
     from training.data.split import Split
+
+LOG = Log(__name__)
 
 RETRAIN_EVERY = 28
 """Nights after which a version is due for a successor, unless the model's options say otherwise."""
@@ -54,7 +57,12 @@ def train(ws: Workspace, model_name: str, night: date, trigger: str = "nightly",
     config = _config(ws, model_name)
     # A night, its repetition and a back-fill may ask at once: the later one finds what the first has trained.
     with exclusive_lock(ws.folder(f"models/{config.name}") / "train.lock"):
-        return _train(ws, config, night, trigger, run)
+        result = _train(ws, config, night, trigger, run)
+    if result.get("skipped"):
+        LOG.info("not trained", model=config.name, night=night)
+    else:
+        LOG.info("trained", model=config.name, night=night, version=result["version"], metric=result["metric"])
+    return result
 
 
 def _train(ws: Workspace, config: ModelConfig, night: date, trigger: str, run: str) -> dict[str, Any]:

@@ -32,8 +32,11 @@ from infra.engine.open import open_engine
 from infra.lake.commit import Commit
 from infra.lake.lake import NIGHT
 from infra.settings import EngineName
+from infra.telemetry import Log
 from infra.workspace import Workspace
 from rapport_feast.times import EPOCH_DAY, day_number
+
+LOG = Log(__name__)
 
 # Rows of silver below which a night reads all of it: to find out what is touched would take longer (0.5 s a group).
 READ_WHOLE_BELOW = 200_000
@@ -79,6 +82,7 @@ def build(ws: Workspace, night: date, run: str = "", engine: EngineName | None =
                 nights = _owned(ws, group, night)
                 rows = build_nights(ws, opened, group, nights, run, silver)
                 found[group.view] = {"nights": str(nights), "rows": rows}
+                LOG.info("built", view=group.view, nights=nights, rows=rows, engine=name)
     return found
 
 

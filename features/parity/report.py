@@ -14,9 +14,12 @@ from features.parity.plot import draw
 from features.parity.result import LATE, NOT_EXAMINED, Difference, ParityResult, ValueCounts
 from features.parity.samples import forget_samples
 from infra.clock import start_of
+from infra.telemetry import Log
 from infra.workspace import Workspace
 from rapport_feast.atomic import write_json
 from rapport_feast.times import DAY, EPOCH_DAY
+
+LOG = Log(__name__)
 
 KEPT_DAYS = 30
 
@@ -43,6 +46,7 @@ def measure(ws: Workspace, night: date, days: int = DAYS) -> dict[str, Any]:
     draw(parity, file_of(ws, night, "png"))
     write_json(file_of(ws, night, "json"), content)
     forget_samples(ws, night - KEPT_DAYS * DAY)
+    LOG.info("parity judged", night=night, checked=parity.total.sampled, differences=parity.mismatches)
     return content
 
 

@@ -27,6 +27,7 @@ from features.store.watermark import count_subjects, read_watermark, write_water
 from features.store.withdraw import withdraw
 from infra.clock import Nights, cutoff, refuse_open_night, start_of
 from infra.redis.online_store import online_store
+from infra.telemetry import Log
 from infra.workspace import Workspace
 from rapport_feast.errors import Transient, one_line
 from rapport_feast.locks import exclusive_lock
@@ -36,6 +37,8 @@ from rapport_feast.row.encoding import ViewForm
 from rapport_feast.row.layout import Packing
 from rapport_feast.row.writer import RowWriter
 from rapport_feast.times import EPOCH
+
+LOG = Log(__name__)
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,12 @@ def publish(ws: Workspace, night: date, run: str = "") -> dict[str, Any]:
     """
     refuse_open_night(night, ws.clock)
     try:
-        return _publish(ws, night, run)
+        done = _publish(ws, night, run)
     except (OSError, duckdb.IOException, OperationalError) as error:
         cause = error.orig if isinstance(error, OperationalError) else error
         raise Transient(f"Night {night} could not be published ({one_line(cause or error)}).") from error
+    LOG.info("published", night=night, keys=done["keys"], skipped=done.get("skipped", False))
+    return done
 
 
 def refill_if_empty(ws: Workspace) -> bool:

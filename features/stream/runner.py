@@ -21,6 +21,7 @@ from features.stream.metrics import StreamMetrics
 from features.stream.publisher import Publisher
 from infra.engine.engine import Engine
 from infra.log.event_log import Entry, EventLog
+from infra.telemetry import Log, cause_of
 from infra.workspace import Workspace
 from rapport_feast.errors import Rejected, Transient
 from rapport_feast.publications import read_record
@@ -28,6 +29,8 @@ from rapport_feast.row.address import OnlineStore
 from rapport_feast.times import micros as micros_at
 from validation.door.door import Door
 from validation.sources.log import TOLERANCE
+
+LOG = Log(__name__)
 
 # Name under which the log keeps how far the runner came.
 CONSUMER_GROUP = "stream"
@@ -123,8 +126,9 @@ class Runner:
             try:
                 step()
                 failures = 0
-            except Transient:
+            except Transient as error:
                 self.metrics.waits.inc()
+                LOG.warning("waiting", **cause_of(error), attempt=failures + 1)
                 self._publisher.close()
                 self.stopping.wait(BACK_OFF_SECONDS[min(failures, len(BACK_OFF_SECONDS) - 1)])
                 failures += 1
@@ -215,6 +219,7 @@ class Runner:
         self.position = entries[-1].position if entries else self.position
         rows += self._publisher.flush()
         self._report(len(entries), facts)
+        LOG.debug("turn", entries=len(entries), rows=rows)
         return StepResult(len(entries), facts, rows)
 
     def _admit(self, store: LocalStore, entries: Sequence[Entry]) -> int:
@@ -277,6 +282,7 @@ class Runner:
         if night > store.night and self.applied_us >= cutoff_us(night):
             self.open(night)
             self.metrics.hand_overs.inc()
+            LOG.info("night taken over", night=night)
             self.log.trim(cutoff_us(night) - micros_of(TOLERANCE))
         elif not self._publisher.is_filled():
             self._publisher.replace_pending(store.all_values())

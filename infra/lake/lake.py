@@ -33,8 +33,11 @@ from infra.clock import Nights
 from infra.lake import data_files
 from infra.lake.commit import Commit
 from infra.lake.rows import as_delta, digest_query, parts_by_night
+from infra.telemetry import Log
 from rapport_feast.errors import Rejected, Terminal, Transient, one_line
 from rapport_feast.locks import exclusive_lock
+
+LOG = Log(__name__)
 
 NIGHT = "night"
 LOCK, SPILL, DAMAGED = ".lock", ".spill", ".damaged"
@@ -240,6 +243,7 @@ class Lake:
         with suppress(FileNotFoundError):
             file.replace(place)
         night = _night_of(file)
+        LOG.error("damaged file set aside", table=table, night=night)
         return (
             f"Table {table}, night {night}: {fault}; nothing reads the night until it is written again:"
             f" rapport nightly --night {night}."

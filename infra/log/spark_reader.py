@@ -17,7 +17,9 @@ from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxRows
 
 from infra.log.event_log import Entry, EventLog
 from infra.log.open import event_log
+from infra.private import keep_private
 from infra.settings import PREFIX, Settings
+from infra.telemetry import configure
 from infra.workspace import Workspace, open_workspace
 
 SCHEMA = "position long, accepted_us long, source string, payload binary"
@@ -133,4 +135,7 @@ def stream_log(
 def _opened(environment: dict[str, str]) -> Workspace:
     """Open the workspace that an environment describes, which need not be that of this process."""
     named = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items()}
-    return open_workspace(Settings.model_validate(named))
+    settings = Settings.model_validate(named)
+    configure(settings)
+    keep_private()
+    return open_workspace(settings)

@@ -19,7 +19,10 @@ import redis
 
 from infra.redis.address import Address, free_port, is_free
 from infra.redis.file_lock import held_lock, opened_lock, try_lock, wait_until
+from infra.telemetry import Log
 from rapport_feast.errors import Terminal, Transient
+
+LOG = Log(__name__)
 
 START_SECONDS = 30.0
 STATE = "server.json"
@@ -96,6 +99,7 @@ def _started(folder: Path, appendfsync: str) -> Address:
         data = json.dumps(str(folder / "data"))
         _spawn(folder, CONFIG.format(port=port, password=password, data=data, appendfsync=appendfsync))
         if _until_up(folder, address):
+            LOG.info("embedded server started", port=port)
             return address
     raise Terminal(f"The embedded server does not start; its log is {folder / 'server.log'}.")
 

@@ -144,7 +144,7 @@ def serve(
 
         return Conversations(catalogue_of(ws.company))
 
-    ws = open_company(company)
+    ws = open_company(company, "info")
     run(ws, port or ws.settings.serve_port, conversations)
 
 
@@ -153,7 +153,7 @@ def stream(company: CompanyFile = None) -> None:
     """Fold the event log into live values; Ctrl-C stops it."""
     from rapport.stack.stream import run
 
-    run(open_company(company), screen())
+    run(open_company(company, "info"), screen())
 
 
 @app.command()

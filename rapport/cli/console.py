@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from infra.private import keep_private
 from rapport_feast.errors import Rejected
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from infra.settings import LogLevel
     from infra.workspace import Workspace
 
 CompanyFile = Annotated[
@@ -24,8 +26,8 @@ CompanyFile = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
-def open_company(company: Path | None) -> "Workspace":
-    """Open the workspace of a company, else of the one that the settings name.
+def open_company(company: Path | None, log_level: "LogLevel" = "warning") -> "Workspace":
+    """Open the workspace of a company, else of the one that the settings name; log from a level on.
 
     Raises
     ------
@@ -35,6 +37,7 @@ def open_company(company: Path | None) -> "Workspace":
     from pydantic import ValidationError
 
     from infra.settings import Settings
+    from infra.telemetry import configure
     from infra.workspace import open_workspace
     from rapport.company_names import refuse_unknown_names
 
@@ -44,6 +47,8 @@ def open_company(company: Path | None) -> "Workspace":
         first = error.errors()[0]
         name = "_".join(["RAPPORT", *(str(part).upper() for part in first["loc"])])
         raise Rejected(name, f"a valid setting ({first['msg']})", repr(first["input"])) from None
+    configure(settings, default=log_level)
+    keep_private()
     ws = open_workspace(settings)
     refuse_unknown_names(ws.company)
     return ws

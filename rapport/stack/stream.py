@@ -13,10 +13,13 @@ from features.stream.runner import Runner
 from infra.log.event_log import EventLog
 from infra.log.open import event_log
 from infra.redis.online_store import online_store
+from infra.telemetry import Log
 from infra.workspace import Workspace
 from rapport.stack.ports import LOOPBACK
 from rapport_feast.errors import Rejected
 from rapport_feast.row.address import OnlineStore
+
+LOG = Log(__name__)
 
 PROGRESS_SECONDS = 10.0
 
@@ -38,6 +41,7 @@ def run(ws: Workspace, console: Console) -> None:
             signal.signal(number, lambda *_: runner.stopping.set())
         server = _metrics(ws.settings.stream_port, runner)
         console.print(f"following the event log of {ws.company.title}; metrics at {server}", soft_wrap=True)
+        LOG.info("stream started", engine=ws.settings.engine, port=ws.settings.stream_port)
         printer = threading.Thread(target=_print_progress, args=(runner, console), daemon=True)
         printer.start()
         if ws.settings.engine == "spark":
@@ -45,6 +49,7 @@ def run(ws: Workspace, console: Console) -> None:
         else:
             runner.run()
         console.print(f"stopped at position {runner.position}")
+        LOG.info("stream stopped")
 
 
 @contextmanager

@@ -8,12 +8,15 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from infra.telemetry import Log
 from infra.workspace import Workspace
 from rapport_feast.errors import Rejected
 from serving.http.app import create_app
 from serving.http.features import FeaturesEndpoint
 from serving.http.protocol import protocol_factory
 from serving.sessions.compiled import ConversationFeatures
+
+LOG = Log(__name__)
 
 HOST = "127.0.0.1"
 GRACE_SECONDS = 5
@@ -53,7 +56,9 @@ def serve(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     with listener:
+        LOG.info("service started", port=listener.getsockname()[1])
         _Server(config).run(sockets=[listener])
+    LOG.info("service stopped")
 
 
 class _Server(uvicorn.Server):

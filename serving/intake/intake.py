@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from infra.company.source import Source
+from infra.telemetry import Log, cause_of
 from infra.workspace import Workspace
 from rapport_feast.errors import RapportError
 from serving.errors import Overloaded, ServiceStarting, UnknownSource
@@ -19,6 +20,8 @@ from serving.intake.events import split_events
 from serving.intake.spool import SPOOL_BYTES
 from serving.intake.writer import EventBatch, EventWriter
 from validation.contracts.event_schema import event_schema
+
+LOG = Log(__name__)
 
 T = TypeVar("T")
 THREADS = 2
@@ -147,8 +150,12 @@ class Intake:
                 if not self._writer.is_open:
                     await self._in_thread(self._writer.open)
                 await self._in_thread(self._writer.drain)
+                if self.log_error:
+                    LOG.info("event log back")
                 self.log_error = ""
             except RapportError as error:
+                if not self.log_error:  # said once, not at every try
+                    LOG.warning("event log away", **cause_of(error), spooled=self._writer.spooled)
                 self.log_error = str(error)
                 await self._in_thread(self._writer.leave_log)
             try:

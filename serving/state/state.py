@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from infra.models.scorer import Scorer
 from infra.redis.online_store import online_store
+from infra.telemetry import Log, cause_of
 from infra.workspace import Workspace
 from rapport_feast.errors import RapportError
 from rapport_feast.row.address import OnlineStore
@@ -25,6 +26,8 @@ from serving.sessions.store import Sessions
 from serving.state.artifacts import ArtifactCache
 from serving.state.samples import Sample, SampleWriter
 from serving.timestamps import SECOND_US, micros, moment
+
+LOG = Log(__name__)
 
 WATCH_SECONDS = 1.0
 BREAKER = {"closed": 0.0, "half-open": 0.5, "open": 1.0}
@@ -209,8 +212,11 @@ class State:
         try:
             store = await asyncio.to_thread(self._join)
         except RapportError as error:
+            if not self.store_error:  # said once, not at every look
+                LOG.warning("degraded", **cause_of(error))
             self.store_error = str(error)
             return
+        LOG.info("online store joined")
         self.store_error = ""
         if self.reader.store != store:
             former, self.reader = self.reader, Reader(store, self.ws.clock, self.metrics, self.writers)

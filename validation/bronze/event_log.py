@@ -12,11 +12,14 @@ from infra.clock import Nights, cutoff, start_of
 from infra.company.source import Source
 from infra.log.event_log import Entry, EventLog
 from infra.log.open import event_log
+from infra.telemetry import Log
 from infra.workspace import Workspace
 from rapport_feast.errors import Rejected
 from rapport_feast.times import DAY, EPOCH_DAY, micros
 from validation.bronze.dead_letters import DEAD_LETTER, DEAD_LETTERS, as_dead_letters
 from validation.sources.log import TOLERANCE, raw_rows, raw_schema
+
+LOG = Log(__name__)
 
 PAGE = 10_000
 
@@ -77,6 +80,8 @@ def drain(ws: Workspace, plans: Sequence[NightsToRead], history: Nights) -> Logg
                 as_dead_letters([one for one in others if one.accepted_us >= floor_of(nights, newest)], nights)
             )
     found = {name: pa.concat_tables(tables) for name, tables in rows.items()}
+    read, refused = sum(table.num_rows for table in found.values()), sum(table.num_rows for table in strays)
+    LOG.info("drained", nights=nights, entries=read, refused=refused)
     return LoggedRows(found, (nights, pa.concat_tables(strays)) if len(nights) else None)
 
 

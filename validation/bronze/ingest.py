@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from infra.clock import Nights, refuse_open_night
 from infra.lake.commit import Commit
+from infra.telemetry import Log
 from infra.workspace import Workspace
 from rapport_feast.errors import Rejected
 from validation.bronze.dead_letters import keep_dead_letters
@@ -21,6 +22,8 @@ from validation.bronze.stamp import stamped
 from validation.sources.arrivals import refuse_missing
 from validation.sources.coverage import first_night
 from validation.sources.fingerprints import fingerprints
+
+LOG = Log(__name__)
 
 
 def ingest(ws: Workspace, night: date, run: str = "") -> dict[str, object]:
@@ -63,6 +66,7 @@ def ingest(ws: Workspace, night: date, run: str = "") -> dict[str, object]:
             refuse_trimmed(ws, made.source, made.lost, found.num_rows)
     keep_dead_letters(ws, logged.strays, run)
     written = {made.source.name: write_bronze(ws, made, found, run) for made, found in rows}
+    LOG.info("ingested", night=night, tables=len(written), rows=sum(found.num_rows for _, found in rows))
     return {"night": str(night), "skipped": not plans, "sources": written}
 
 

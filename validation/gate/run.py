@@ -10,10 +10,13 @@ from datetime import date
 
 from infra.clock import refuse_open_night
 from infra.lake.commit import Commit
+from infra.telemetry import Log
 from infra.workspace import Workspace
 from validation.gate.accounts import Nightly, fed_facts, totals
 from validation.gate.batches import OUTPUTS, batch
 from validation.gate.judging import JudgedBatch, judge
+
+LOG = Log(__name__)
 
 
 def gate(ws: Workspace, night: date, run: str = "") -> dict[str, object]:
@@ -45,6 +48,10 @@ def gate(ws: Workspace, night: date, run: str = "") -> dict[str, object]:
     for found in judged:
         write_silver(ws, found, run)
     accounts = {found.batch.contract.fact: totals_of(found.account) for found in judged}
+    for fact, account in accounts.items():
+        rejected = account["quarantined"]
+        kept = {"rows": account["silver"], "rejected": rejected, "duplicates": account["duplicates"]}
+        (LOG.warning if rejected else LOG.info)("judged", night=night, fact=fact, **kept)
     return {"night": str(night), "skipped": not batches, "facts": accounts}
 
 
