@@ -48,9 +48,9 @@ def readable(payload: bytes) -> str:
     return payload[: MAX_EVENT_BYTES if len(payload) <= MAX_EVENT_BYTES else KEPT_BYTES].decode("utf-8", "replace")
 
 
-def keep_dead_letters(ws: Workspace, strays: tuple[Nights, pa.Table] | None, run: str) -> None:
-    """Commit the strays of some nights to a quarantine of their own."""
-    if strays is not None:
-        nights, rows = strays
+def keep_dead_letters(ws: Workspace, dead_letters: tuple[Nights, pa.Table] | None, run: str) -> None:
+    """Commit the dead letters of some nights to a quarantine of their own."""
+    if dead_letters is not None:
+        nights, rows = dead_letters
         inputs = hashlib.sha256(repr(rows["position"].to_pylist()).encode()).hexdigest()
         ws.lake.replace(DEAD_LETTERS, rows, Commit(nights, inputs, run, {"rows": rows.num_rows}), partition="known_day")

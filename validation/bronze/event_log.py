@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Protocol
 
 import pyarrow as pa
 
@@ -17,6 +16,7 @@ from infra.workspace import Workspace
 from rapport_feast.errors import Rejected
 from rapport_feast.times import DAY, EPOCH_DAY, micros
 from validation.bronze.dead_letters import DEAD_LETTER, DEAD_LETTERS, as_dead_letters
+from validation.bronze.plan import Plan
 from validation.sources.log import TOLERANCE, raw_rows, raw_schema
 
 LOG = Log(__name__)
@@ -24,34 +24,15 @@ LOG = Log(__name__)
 PAGE = 10_000
 
 
-class NightsToRead(Protocol):
-    """What is to be read of a streamed source: the nights it still has to give."""
-
-    @property
-    def source(self) -> Source:
-        """The source."""
-        ...
-
-    @property
-    def nights(self) -> Nights:
-        """The nights."""
-        ...
-
-    @property
-    def closed(self) -> date | None:
-        """The last night that is closed."""
-        ...
-
-
 @dataclass(frozen=True)
 class LoggedRows:
-    """What the log held: raw rows per source, and the strays, with the nights that these own."""
+    """What the log held: raw rows per source, and the dead letters, with the nights that these own."""
 
     rows: Mapping[str, pa.Table]
-    strays: tuple[Nights, pa.Table] | None = None
+    dead_letters: tuple[Nights, pa.Table] | None = None
 
 
-def drain(ws: Workspace, plans: Sequence[NightsToRead], history: Nights) -> LoggedRows:
+def drain(ws: Workspace, plans: Sequence[Plan], history: Nights) -> LoggedRows:
     """Return what the log accepted for some sources by the cutoff of the last night, after which it accepts nothing.
 
     Raises
@@ -66,7 +47,7 @@ def drain(ws: Workspace, plans: Sequence[NightsToRead], history: Nights) -> Logg
     rows: dict[str, list[pa.Table]] = {plan.source.name: [raw_schema(plan.source).empty_table()] for plan in plans}
     sources = {plan.source.name: plan.source for plan in plans}
     known = {source.name for source in ws.company.sources if source.streamed}
-    strays = [DEAD_LETTER.empty_table()]
+    dead_letters = [DEAD_LETTER.empty_table()]
     with event_log(ws) as log:
         log.seal(micros(cutoff(history.last)))
         for entries in pages(log, micros(start_of(min(open_nights)) - TOLERANCE), micros(cutoff(history.last))):
@@ -76,17 +57,17 @@ def drain(ws: Workspace, plans: Sequence[NightsToRead], history: Nights) -> Logg
             for name in by_source.keys() & sources.keys():
                 rows[name].append(raw_rows(sources[name], by_source[name]))
             others = [entry for entry in entries if entry.source not in known]
-            strays.append(
+            dead_letters.append(
                 as_dead_letters([one for one in others if one.accepted_us >= floor_of(nights, newest)], nights)
             )
     found = {name: pa.concat_tables(tables) for name, tables in rows.items()}
-    read, refused = sum(table.num_rows for table in found.values()), sum(table.num_rows for table in strays)
+    read, refused = sum(table.num_rows for table in found.values()), sum(table.num_rows for table in dead_letters)
     LOG.info("drained", nights=nights, entries=read, refused=refused)
-    return LoggedRows(found, (nights, pa.concat_tables(strays)) if len(nights) else None)
+    return LoggedRows(found, (nights, pa.concat_tables(dead_letters)) if len(nights) else None)
 
 
 def floor_of(nights: Nights, newest: date | None) -> int:
-    """Return the moment from which strays belong to some nights; the first of all own what came before."""
+    """Return the moment from which dead letters belong to some nights; the first of all own what came before."""
     return micros(start_of(nights.first)) if newest else 0
 
 

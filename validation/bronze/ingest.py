@@ -1,6 +1,6 @@
 """Sources to bronze: text as it came, stamped once with the moment it became available (rule T1).
 
-Comes after the outside world and ``arrivals.py``; the gate reads what it writes. A closed night is never touched again:
+Comes after the outside world and ``sources/``; the gate reads what it writes. A closed night is never touched again:
 what arrives for it goes to the next one.
 """
 
@@ -64,7 +64,7 @@ def ingest(ws: Workspace, night: date, run: str = "") -> dict[str, object]:
     for made, found in rows:
         if made.source.streamed and made.lost:
             refuse_trimmed(ws, made.source, made.lost, found.num_rows)
-    keep_dead_letters(ws, logged.strays, run)
+    keep_dead_letters(ws, logged.dead_letters, run)
     written = {made.source.name: write_bronze(ws, made, found, run) for made, found in rows}
     LOG.info("ingested", night=night, tables=len(written), rows=sum(found.num_rows for _, found in rows))
     return {"night": str(night), "skipped": not plans, "sources": written}

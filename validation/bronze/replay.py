@@ -25,7 +25,7 @@ def replay(ws: Workspace, source: str, night: date | None = None) -> dict[str, i
     Parameters
     ----------
     source
-        The streamed source; strays that named it come along.
+        The streamed source; dead letters that named it come along.
     night
         Only what this night set aside; by default all.
 

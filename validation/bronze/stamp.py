@@ -94,5 +94,5 @@ def timed_sql(source: Source) -> str:
 
 def content_sql(columns: list[str]) -> str:
     """Return SQL of the digest of what a file said in a row: missing values and our own columns take no part."""
-    told = sorted(name for name in columns if name == BROKEN or (not name.startswith("_") and name != "known_day"))
-    return f"md5(concat_ws(chr(31), {', '.join(f'{literal(name)} || chr(30) || {quoted(name)}' for name in told)}))"
+    given = sorted(name for name in columns if name == BROKEN or (not name.startswith("_") and name != "known_day"))
+    return f"md5(concat_ws(chr(31), {', '.join(f'{literal(name)} || chr(30) || {quoted(name)}' for name in given)}))"

@@ -66,7 +66,8 @@ def inputs(ws: Workspace, contract: Contract, sources: Sequence[Source], nights:
             )
     rooms = Path(__file__).parent.parent
     code = "".join(path.read_text(encoding="utf-8") for room in CODE for path in sorted((rooms / room).glob("*.py")))
-    rules = [contract, *(source.model_dump_json() for source in sources), code]
+    own = [one.path.read_bytes() for one in ws.company.folder.of("adapters")] if ws.company.folder else []
+    rules = [contract, *(source.model_dump_json() for source in sources), code, *own]
     bronze = [ws.lake.digests(f"bronze/{source.name}", nights, partition="known_day") for source in sources]
     return {
         night: hashlib.sha256(repr([rules, [found.get(night, "") for found in bronze]]).encode()).hexdigest()

@@ -1,7 +1,7 @@
 """The gate: bronze to silver, quarantine and duplicates, one transaction per night (rules T2, T3, T5; law 7).
 
 Only the parser and the Great Expectations suite reject rows. Everything is checked before anything is written, so a bad
-batch leaves the last good one in place. Comes after ``ingest.py``; features read what it writes.
+batch leaves the last good one in place. Comes after bronze; features read what it writes.
 """
 
 import hashlib

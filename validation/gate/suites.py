@@ -1,6 +1,6 @@
 """Great Expectations suites made from the contracts: one expectation per rule, each with the reason it stands for.
 
-Tables of ours have suites as well, made of what their makers expect (``tables.py``).
+Tables of ours have suites as well, made of what their makers expect (``table_rules.py``).
 The gate hands over frames of parsed rows and gets back which rows broke which rule; Data Docs are built on the way.
 """
 

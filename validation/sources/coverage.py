@@ -19,7 +19,7 @@ from validation.sources.read import availability, read_files
 class HistoryFiles:
     """A source that is one whole history, with the files as they stand: the key under which its span is kept."""
 
-    told: str
+    description: str
     files: tuple[tuple[Arrival, tuple[int, int]], ...]
     source: Source = field(compare=False)
 

@@ -23,14 +23,10 @@ from validation.sources.protocol import BROKEN, FAULT, mapped_columns
 
 MAX_EVENT_BYTES = 1_000_000
 KEPT_BYTES = 4096
-
-
 """How much of an entry that is no event is kept, to see what it was."""
 
 
 TOLERANCE = timedelta(minutes=10)
-
-
 """How far ahead of its acceptance an event may be dated, for clocks differ; it is held until then."""
 
 
@@ -62,9 +58,9 @@ class Log(MappedFile):
 
     def available(self, source: Source) -> str:
         """Return the moment of acceptance, or that of an event dated a little ahead of it."""
-        told, limit = self.columns(source)["event_time"], f"INTERVAL '{TOLERANCE // timedelta(seconds=1)} seconds'"
-        at, accepted = parsed_sql("time", f"({told})"), parsed_sql("time", ACCEPTED)
-        return f"CASE WHEN {at} BETWEEN {accepted} AND {accepted} + {limit} THEN {told} ELSE {ACCEPTED} END"
+        stated, limit = self.columns(source)["event_time"], f"INTERVAL '{TOLERANCE // timedelta(seconds=1)} seconds'"
+        at, accepted = parsed_sql("time", f"({stated})"), parsed_sql("time", ACCEPTED)
+        return f"CASE WHEN {at} BETWEEN {accepted} AND {accepted} + {limit} THEN {stated} ELSE {ACCEPTED} END"
 
     def needs(self, source: Source) -> Sequence[str]:
         """Return nothing: an event that lacks a key is judged by itself."""
@@ -103,5 +99,5 @@ def payload_of(raw_json: str) -> bytes | None:
     row = json.loads(raw_json)
     if row.get(BROKEN) is not None:
         return None
-    told = {name: value for name, value in row.items() if value is not None and name not in (REST, ACCEPTED)}
-    return json.dumps(told | json.loads(row.get(REST) or "{}")).encode()
+    stated = {name: value for name, value in row.items() if value is not None and name not in (REST, ACCEPTED)}
+    return json.dumps(stated | json.loads(row.get(REST) or "{}")).encode()

@@ -11,8 +11,6 @@ from rapport_feast.errors import Rejected
 from rapport_feast.sql import literal, quoted
 
 BROKEN, FAULT = "_broken", "_fault"
-
-
 """Columns of a row that is no record: what stood there, and what is wrong with it where the adapter can say."""
 
 

@@ -22,13 +22,13 @@ def typed_rows(contract: Contract, source: Source, table: str, names: Sequence[s
     Rejected
         The source maps a column that the fact does not have.
     """
-    told = dict(adapter(source).columns(source))
+    mapped = dict(adapter(source).columns(source))
     wanted = {column.name: column for column in contract.all_columns}
-    if unknown := sorted(set(told) - set(wanted)):
+    if unknown := sorted(set(mapped) - set(wanted)):
         raise Rejected(f"source {source.name}, columns", f"columns of {contract.fact}: {', '.join(wanted)}", unknown[0])
-    told["event_id"] = f"{literal((source.ids or source.name) + ':')} || nullif({told['event_id']}, '')"
+    mapped["event_id"] = f"{literal((source.ids or source.name) + ':')} || nullif({mapped['event_id']}, '')"
     absent = {quoted(raw) for raw in source.columns.values() if raw not in names}
-    texts = {name: "NULL" if told.get(name, "NULL") in absent else told.get(name, "NULL") for name in wanted}
+    texts = {name: "NULL" if mapped.get(name, "NULL") in absent else mapped.get(name, "NULL") for name in wanted}
     inner = ", ".join(f"nullif(({sql})::VARCHAR, '') AS {quoted(name)}" for name, sql in texts.items())
     read = {name: parsed_sql(column.type, f"t.{quoted(name)}", source.shift_weeks) for name, column in wanted.items()}
     bad = ", ".join(

@@ -10,8 +10,6 @@ import pandas as pd
 
 Kind = Literal["feature", "score", "label"]
 FLOOR = 0.1
-
-
 """Smallest difference of distribution functions (or of shares) that counts; half a standard deviation makes 0.2."""
 
 

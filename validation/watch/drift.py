@@ -18,8 +18,6 @@ from validation.watch.comparison import FLOOR, ColumnDrift, Kind, distance, holm
 from validation.watch.evidently_tests import run_tests
 
 FALSE_ALARMS = 0.01
-
-
 """Chance that a comparison without any drift says yes, at most."""
 
 
