@@ -10,6 +10,8 @@ from features.declare.group import Group
 from features.declare.measure import Expect, Measure
 from features.declare.request import Request
 from features.declare.terms import Col, Expression, Operand, Value, col
+from validation.contracts.language import Column, Contract
+from validation.contracts.standard import CONTRACTS
 
 HEAD = """# The catalogue
 
@@ -37,8 +39,30 @@ def page(catalogue: Catalogue) -> str:
         ("group", "about", "features", "served"),
         ((f"[{g.name}](#{g.name})", g.entity.name, str(len(g.outputs)), g.served) for g in catalogue.groups),
     )
-    parts = [head, overview, *map(_group, catalogue.groups), *map(_request, catalogue.requests), _word_lists()]
+    sections = [*map(_group, catalogue.groups), *map(_request, catalogue.requests)]
+    parts = [head, overview, *sections, *map(_own_fact, _own_facts(catalogue)), _word_lists()]
     return "\n".join(parts)
+
+
+def _own_facts(catalogue: Catalogue) -> list[Contract]:
+    """Return the facts of the company's own, and those of ours that have columns of its own."""
+    contracts = {name: contract for one in catalogue.groups for name, contract in one.contracts.items()}
+    return [contract for name, contract in contracts.items() if contract != CONTRACTS.get(name)]
+
+
+def _own_fact(contract: Contract) -> str:
+    ours = CONTRACTS.get(contract.fact)
+    columns = [column for column in contract.columns if ours is None or column not in ours.columns]
+    rows = ((f"`{c.name}`", c.type, c.meaning, _marks(c)) for c in columns)
+    what = contract.meaning if ours is None else f"{contract.meaning}; columns of the company's own"
+    return f"\n## Fact {contract.fact}\n\n{what}\n\n{_table(('column', 'type', 'meaning', 'rules'), rows)}"
+
+
+def _marks(column: Column) -> str:
+    bounds = _expected(Expect(column.least, column.most))
+    flags = [name for name in ("required", "masked", "hindsight") if getattr(column, name)]
+    words = [f"one of {', '.join(column.allowed)}"] if column.allowed else []
+    return ", ".join([*flags, *words, *([bounds] if bounds else [])])
 
 
 def _group(group: Group) -> str:

@@ -90,7 +90,8 @@ def test_its_own_groups_and_model_are_served(acme_ring: Workspace) -> None:
 def test_it_is_in_the_pages(acme_ring: Workspace, tmp_path: Path) -> None:
     text = page(catalogue_of(acme_ring.company))
     assert "## customer_parcels" in text
-    assert "a parcel that came, or was lost" in text
+    assert "## Fact parcels\n\na parcel that came, or was lost" in text
+    assert "| `gift` | boolean | whether it was sent as a gift |" in text
     data_docs = acme_ring.folder("docs") / "gx"
     assert any("parcels" in path.name for path in data_docs.rglob("*.json"))
 
