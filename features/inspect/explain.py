@@ -205,7 +205,7 @@ def parse_moment(text: str) -> datetime:
 
     Examples
     --------
-    >>> moment_of("2026-11-20").isoformat(), moment_of("2026-11-20T13:05").isoformat()
+    >>> parse_moment("2026-11-20").isoformat(), parse_moment("2026-11-20T13:05").isoformat()
     ('2026-11-20T23:59:59.999999+00:00', '2026-11-20T13:05:00+00:00')
     """
     try:

@@ -129,12 +129,13 @@ def rows(key: str, view: str) -> pd.DataFrame:
     return pd.DataFrame({**frame, "event_time": pd.to_datetime(times, utc=True), "known_at": CUTOFF})
 
 
-def write_rows(online: OnlineStore) -> None:
-    """Write the packed rows of both views."""
+def write_rows(online: OnlineStore, at: datetime = CUTOFF) -> None:
+    """Write the packed rows of both views, as a night wrote them that was cut off at this time."""
     for name, view in VIEWS["views"].items():
         for row in rows(view["key"], name).to_dict("records"):
             values = [None if value != value else value for value in (row[feature] for feature in view["features"])]
-            write_row(online, name, str(row[view["key"]]), values, row["event_time"].to_pydatetime())
+            event_time = row["event_time"].to_pydatetime() + (at - CUTOFF)
+            write_row(online, name, str(row[view["key"]]), values, event_time, at)
 
 
 def write_row(

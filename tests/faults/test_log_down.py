@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from infra.clock import start_of
+from infra.clock import cutoff, start_of
 from infra.log.open import event_log
 from infra.settings import ROOT
 from infra.workspace import Workspace
@@ -70,9 +70,9 @@ def until(done: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def online(tmp_path: Path) -> Iterator[Server]:
-    """Return an online store with the rows of a stage."""
+    """Return an online store with the rows of last night: the service in a process goes by the machine's clock."""
     with server(tmp_path) as one:
-        write_rows(one.store)
+        write_rows(one.store, cutoff(datetime.now(UTC).date() - timedelta(days=1)))
         yield one
 
 
@@ -152,7 +152,8 @@ def check_lookups(answers: list[Answer]) -> None:
     """Check that every lookup was answered, in time and from the store."""
     assert len(answers) == int(RATE * (BEFORE + AWAY + AFTER))
     assert {answer.status for answer in answers} == {200}
-    assert all("PRESENT" in answer.statuses for answer in answers)
+    fallen = [(answer.statuses, answer.reasons) for answer in answers if "PRESENT" not in answer.statuses]
+    assert fallen == []
     took = sorted(answer.took for answer in answers)
     print(f"lookups while the log was away: p99 {took[int(len(took) * 0.99)] * 1000:.0f} ms of {len(took)}")
     assert took[int(len(took) * 0.99)] < 1.0
