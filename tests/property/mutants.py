@@ -384,14 +384,15 @@ MUTANTS = (
 
 
 def copy_of(mutant: Mutant | None, folder: Path) -> Path:
-    """Copy ``features/`` into a folder, changed or as it is.
+    """Copy ``features/``, changed or as it is, and ``rapport/``, by which a process stands in the rooms of the folder.
 
     Raises
     ------
     ValueError
         The old text does not stand there exactly once.
     """
-    shutil.copytree(ROOT / "features", folder / "features", ignore=shutil.ignore_patterns("__pycache__"))
+    for room in ("features", "rapport"):
+        shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
     if mutant is not None:
         file = folder / "features" / mutant.file
         text = file.read_text(encoding="utf-8")
